@@ -1,0 +1,64 @@
+"""Pooled database connections and read/write routing for Django.
+
+The public names are resolved on first use, so that importing the package, which Django
+does before its settings are there, imports nothing else.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .database_pool import DatabasePool
+    from .errors import PoolClosed, PoolError, PoolExhausted, PoolTimeout
+    from .health import PoolHealth, PoolHealthMonitor
+    from .manager import PoolManager
+    from .pooling import PoolConfig, PoolProfile, PoolStatus
+    from .registry import MultiDatabasePool, ReadWritePool, clusters, pools
+    from .router import using_primary, using_replica
+    from .routing import scope
+
+__all__ = [
+    "DatabasePool",
+    "MultiDatabasePool",
+    "PoolClosed",
+    "PoolConfig",
+    "PoolError",
+    "PoolExhausted",
+    "PoolHealth",
+    "PoolHealthMonitor",
+    "PoolManager",
+    "PoolProfile",
+    "PoolStatus",
+    "PoolTimeout",
+    "ReadWritePool",
+    "clusters",
+    "pools",
+    "scope",
+    "using_primary",
+    "using_replica",
+]
+
+_HOMES = {
+    "database_pool": ("DatabasePool",),
+    "errors": ("PoolClosed", "PoolError", "PoolExhausted", "PoolTimeout"),
+    "health": ("PoolHealth", "PoolHealthMonitor"),
+    "manager": ("PoolManager",),
+    "pooling": ("PoolConfig", "PoolProfile", "PoolStatus"),
+    "registry": ("MultiDatabasePool", "ReadWritePool", "clusters", "pools"),
+    "router": ("using_primary", "using_replica"),
+    "routing": ("scope",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Not kept: a submodule of the same name would win over it anyway.
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,47 @@
+"""The app: what is switched on when Django starts."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.core import checks
+from django.db import connections
+from django.db.backends.signals import connection_created
+
+from . import conf
+from .checks import check_settings
+from .options import ConfigError
+from .registry import registry
+from .statements import record_statements
+from .status.publish import Publisher
+
+
+class PoolRouterConfig(AppConfig):
+    """Pooled connections and read/write routing."""
+
+    name = "django_poolrouter"
+    label = "poolrouter"
+    verbose_name = "Database connection pools"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register the checks, watch statements, mirror replicas, publish figures."""
+        checks.register(check_settings)
+        connection_created.connect(record_statements, dispatch_uid="django_poolrouter")
+        Publisher(registry).start()
+        mirror_replicas()
+
+
+def mirror_replicas() -> None:
+    """Make each replica a test mirror of its primary, where the user said nothing else.
+
+    Without that a test run would try to create a test database on a read-only server.
+    """
+    try:
+        clusters = conf.clusters()
+    except ConfigError:  # the system check tells
+        return
+    for cluster in clusters:
+        for replica in cluster.replicas:
+            test = connections.settings[replica.alias]["TEST"]
+            if test["MIRROR"] is None:
+                test["MIRROR"] = cluster.primary

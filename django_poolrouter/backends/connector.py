@@ -1,0 +1,106 @@
+"""Opens pooled connections the way Django opens them, apart from any thread's wrapper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .. import conf
+from ..pooling import PoolConfig
+from .driver import Driver
+
+if TYPE_CHECKING:
+    from .mixin import PooledDatabaseWrapper
+
+
+class DjangoConnector:
+    """The pool's door to the driver.
+
+    Each connection is opened by a wrapper made for that purpose alone, so that the pool
+    is bound to no thread's wrapper, and so that parameters are read anew: a rotated
+    password counts from the next connection on.
+
+    Args:
+        wrapper_class: the backend.
+        alias: of the database.
+        settings: of the database; replaced when they change (see ``DatabasePool``).
+        config: of the pool.
+
+    """
+
+    def __init__(
+        self,
+        wrapper_class: type[PooledDatabaseWrapper],
+        alias: str,
+        settings: Mapping[str, Any],
+        config: PoolConfig,
+    ) -> None:
+        self.settings = settings
+        self.facts: dict[str, Any] = {}
+        """What Django asks the server once for each wrapper, asked once for the pool."""
+        self._wrapper_class = wrapper_class
+        self._alias = alias
+        self._connect_timeout = max(2, math.ceil(config.pool_timeout))
+        driver: Driver = wrapper_class.driver_class()
+        # The pool calls these at each use, so without a layer in between.
+        self.ping = driver.ping
+        self.fileno = driver.fileno
+        self.backend_id = driver.backend_id
+        self.close = driver.close
+        self.abandon = driver.abandon
+        self._driver = driver
+        self.reset = self._choose_reset(config.reset)
+
+    def open(self) -> Any:
+        """Return a new connection in autocommit with Django's session settings."""
+        wrapper = self._wrapper()
+        try:
+            wrapper.connection = wrapper.get_new_connection(self._parameters(wrapper))
+            wrapper.set_autocommit(True)
+            wrapper.init_connection_state()
+            for name in wrapper.pool_facts:
+                self.facts[name] = getattr(wrapper, name)
+        except BaseException:
+            wrapper.close()
+            raise
+        connection, wrapper.connection = wrapper.connection, None
+        return connection
+
+    def _wrapper(self) -> PooledDatabaseWrapper:
+        wrapper = self._wrapper_class(dict(self.settings), self._alias)
+        wrapper.pooled = False
+        return wrapper
+
+    def _parameters(self, wrapper: PooledDatabaseWrapper) -> dict[str, Any]:
+        parameters: dict[str, Any] = wrapper.get_connection_params()
+        if wrapper.connect_timeout_option:
+            parameters.setdefault(wrapper.connect_timeout_option, self._connect_timeout)
+        for name in ("password", "passwd"):
+            # A token that expires, from a cloud's or a vault's client.
+            if callable(parameters.get(name)):
+                parameters[name] = parameters[name]()
+        return parameters
+
+    def _choose_reset(self, how: str | Callable[[Any], object]) -> Callable[[Any], None]:
+        if how == "rollback":
+            return self._driver.rollback
+        if how == "session":
+            return self._reset_session
+        custom = conf.load(how, "reset")
+
+        def reset(connection: Any) -> None:
+            self._driver.rollback(connection)
+            custom(connection)
+            self._driver.rollback(connection)
+
+        return reset
+
+    def _reset_session(self, connection: Any) -> None:
+        self._driver.rollback(connection)
+        self._driver.reset_session(connection)
+        wrapper = self._wrapper()
+        wrapper.connection = connection
+        wrapper.set_autocommit(True)
+        wrapper.init_connection_state()
+        wrapper.connection = None

@@ -1,0 +1,90 @@
+"""What a pool must be able to do with a raw connection, for any DB-API driver."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import time
+from typing import Any
+
+
+class Driver:
+    """The verbs of a pool on raw connections; vendors override what they can do better.
+
+    A driver has no state: any thread may use it.
+    """
+
+    def fileno(self, connection: Any) -> int | None:
+        """Return the socket's descriptor, or None if there is none to be had."""
+        return None
+
+    def backend_id(self, connection: Any) -> int:
+        """Return the server's number for the session, or 0."""
+        return 0
+
+    def ping(self, connection: Any, timeout: float) -> bool:
+        """Tell whether the server answers within ``timeout`` seconds, if that can be bounded."""
+        try:
+            cursor = connection.cursor()
+            cursor.execute("SELECT 1")
+            cursor.fetchall()
+            cursor.close()
+            # Drivers out of autocommit have begun a transaction with that.
+            connection.rollback()
+        except Exception:
+            return False
+        return True
+
+    def rollback(self, connection: Any) -> None:
+        """End any transaction without a trace; raises if that cannot be done."""
+        connection.rollback()
+
+    def reset_session(self, connection: Any) -> None:
+        """Clear all session state; raises where only a new connection does that."""
+        raise NotImplementedError("this driver cannot clear a session")
+
+    def close(self, connection: Any) -> None:
+        """Close the connection."""
+        connection.close()
+
+    def abandon(self, connection: Any) -> None:
+        """In a forked child: make the parent's connection harmless, sending nothing on it.
+
+        Both drivers and their finalizers say good-bye to the server on the shared socket,
+        which ends the parent's session.  With the descriptor pointed at the null device
+        they talk to nobody.  A connection without one is kept for ever instead: closing a
+        copied SQLite handle may roll back what the parent is writing.
+        """
+        try:
+            descriptor = self.fileno(connection)
+        except Exception:  # closed already
+            return
+        if descriptor is None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+            return
+        null = os.open(os.devnull, os.O_RDWR)
+        try:
+            os.dup2(null, descriptor, inheritable=False)
+        finally:
+            os.close(null)
+
+
+class Deadline:
+    """Waits on a socket, with one time limit over several waits."""
+
+    def __init__(self, descriptor: int, timeout: float) -> None:
+        """Start the time limit of ``timeout`` seconds."""
+        self._descriptor = descriptor
+        self._end = time.monotonic() + timeout
+
+    def wait(self, *, write: bool = False) -> bool:
+        """Wait until the socket can be read (or written); False when the time is up."""
+        left = max(0.0, self._end - time.monotonic())
+        # Not select.select(): it fails on descriptors above 1023.
+        if hasattr(select, "poll"):
+            poll = select.poll()
+            poll.register(self._descriptor, select.POLLOUT if write else select.POLLIN)
+            return bool(poll.poll(left * 1000))
+        one = [self._descriptor]
+        return any(select.select([] if write else one, one if write else [], [], left))

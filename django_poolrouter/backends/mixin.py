@@ -1,0 +1,153 @@
+"""What makes a Django database backend a pooled one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db.utils import DEFAULT_DB_ALIAS
+from django.utils.asyncio import async_unsafe
+
+from ..registry import Handle, registry
+from .connector import DjangoConnector
+from .driver import Driver
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper as _Base
+
+    from ..database_pool import DatabasePool
+    from ..pooling import Lease, Pool, PoolConfig
+else:
+    _Base = object
+
+
+class PooledCreation:
+    """Closes idle connections where a test database is made, copied or dropped.
+
+    Each of these needs that nobody is connected, be it under this alias or under that of
+    a replica which the tests point at the same database.
+    """
+
+    def _create_test_db(self, *args: Any, **kwargs: Any) -> Any:
+        registry.dispose_all()
+        return super()._create_test_db(*args, **kwargs)  # type: ignore[misc]
+
+    def _clone_test_db(self, *args: Any, **kwargs: Any) -> Any:
+        registry.dispose_all()
+        return super()._clone_test_db(*args, **kwargs)  # type: ignore[misc]
+
+    def _destroy_test_db(self, *args: Any, **kwargs: Any) -> Any:
+        registry.dispose_all()
+        return super()._destroy_test_db(*args, **kwargs)  # type: ignore[misc]
+
+
+class PooledDatabaseWrapper(_Base):
+    """Stand before a backend's DatabaseWrapper: its connections come from a pool.
+
+    ``class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper): pass`` is a whole
+    backend.  Django sees the raw driver connection in ``connection``; checkout happens
+    where Django connects, checkin where it closes.
+    """
+
+    driver_class: type[Driver] = Driver
+    pool_facts: tuple[str, ...] = ()
+    """Attributes that Django derives from a connection, the same for all of a pool."""
+    connect_timeout_option = ""
+    """The driver's parameter for the longest wait for a connection, in whole seconds."""
+    pooled = True
+
+    def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:
+        super().__init__(settings_dict, alias)
+        self._handle: Handle | None = None
+        self._lease: Lease | None = None
+        self._lender: Pool | None = None
+        self._informed_by: DatabasePool | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        stock = cls.creation_class
+        if stock is not None and not issubclass(stock, PooledCreation):
+            cls.creation_class = type(stock.__name__, (PooledCreation, stock), {})
+
+    @property
+    def database_pool(self) -> DatabasePool | None:
+        """The pool that this wrapper's settings call for; None if they call for none.
+
+        Raises:
+            ImproperlyConfigured: the settings are wrong.
+
+        """
+        if not self.pooled or not self.settings_dict["NAME"] or self.is_in_memory():
+            return None
+        handle = self._handle
+        if handle is None or not handle.fits(self.settings_dict):
+            handle = self._handle = registry.handle_for(self)
+        return handle.pool
+
+    def make_connector(self, settings: dict[str, Any], config: PoolConfig) -> DjangoConnector:
+        """Return what opens connections for this wrapper's pool."""
+        return DjangoConnector(type(self), self.alias, settings, config)
+
+    def is_in_memory(self) -> bool:
+        """Tell whether the database lives in its connections, which then must not be shared."""
+        return False
+
+    def close_pool(self) -> None:
+        """Close idle connections and forget the pool; the next use opens a fresh one.
+
+        The name is Django's: Celery and Django's own code call it where it exists.
+        """
+        registry.dispose(self.alias)
+
+    def forget_connection(self) -> None:
+        """In a forked child: drop what belongs to the parent."""
+        self.connection = None
+        self._lease = self._lender = self._handle = None
+        if self.in_atomic_block:
+            self.closed_in_transaction = self.needs_rollback = True
+
+    # -- where Django connects and closes ------------------------------------------------
+
+    def get_connection_params(self) -> dict[str, Any]:
+        parameters: dict[str, Any] = super().get_connection_params()
+        parameters.pop("pool", None)
+        return parameters
+
+    @async_unsafe
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        pool = self.database_pool
+        if pool is None:
+            return super().get_new_connection(conn_params)
+        if self._lease is not None:
+            # Somebody set wrapper.connection to None without closing it: the backend
+            # of SQL Server does, after a failure.
+            self._give_back()
+        self._lender, self._lease = pool.checkout()
+        if self._informed_by is not pool:
+            self._informed_by = pool
+            self.__dict__.update(pool.facts)
+        return self._lease.connection
+
+    def init_connection_state(self) -> None:
+        # Done when the connection was opened; it would cost a round trip each time.
+        if self._lease is None:
+            super().init_connection_state()
+
+    def _close(self) -> None:
+        if self._lease is None:
+            super()._close()
+        else:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        lease, lender = self._lease, self._lender
+        # Whoever closes another's connection has put one of his own in its place.
+        broken = self.connection is not lease.connection  # type: ignore[union-attr]
+        # Leave the connection first: inside atomic() Django goes on with wrapper.connection,
+        # and by then another thread may hold it.
+        self.connection = self._lease = self._lender = None
+        lender.checkin(lease, broken=broken)  # type: ignore[union-attr,arg-type]
+
+    def close_if_health_check_failed(self) -> None:
+        # The pool tests a connection before it lends it.
+        if self._lease is None:
+            super().close_if_health_check_failed()

@@ -1,0 +1,49 @@
+"""MySQL and MariaDB, pooled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.backends.mysql import base
+
+from ..driver import Deadline, Driver
+from ..mixin import PooledDatabaseWrapper
+
+
+class MySQLDriver(Driver):
+    """mysqlclient."""
+
+    def fileno(self, connection: Any) -> int | None:
+        return int(connection.fileno())
+
+    def backend_id(self, connection: Any) -> int:
+        return int(connection.thread_id())
+
+    def ping(self, connection: Any, timeout: float) -> bool:
+        """Send a statement that does nothing and wait for its answer.
+
+        The driver's own ping() cannot be interrupted: before a frozen server it waits
+        for ever.
+        """
+        try:
+            connection.send_query(b"DO 1")
+            if not Deadline(connection.fileno(), timeout).wait():
+                return False
+            connection.read_query_result()
+        except Exception:
+            return False
+        return True
+
+    def rollback(self, connection: Any) -> None:
+        # The driver knows about autocommit but not about a BEGIN that somebody executed.
+        connection.rollback()
+        if not connection.get_autocommit():
+            connection.autocommit(True)
+
+
+class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
+    """Django's MySQL backend with a pool."""
+
+    driver_class = MySQLDriver
+    pool_facts = ("mysql_server_data",)
+    connect_timeout_option = "connect_timeout"

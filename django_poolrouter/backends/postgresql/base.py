@@ -1,0 +1,67 @@
+"""PostgreSQL, pooled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.backends.postgresql import base
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+from ..driver import Deadline, Driver
+from ..mixin import PooledDatabaseWrapper
+
+# libpq's PQTRANS_*; psycopg's enumeration compares three times slower.
+IDLE, ACTIVE, INTRANS, INERROR = range(4)
+
+
+class PsycopgDriver(Driver):
+    """psycopg 3, which knows the state of its transaction without asking the server."""
+
+    def fileno(self, connection: Any) -> int | None:
+        return int(connection.fileno())
+
+    def backend_id(self, connection: Any) -> int:
+        return int(connection.pgconn.backend_pid)
+
+    def ping(self, connection: Any, timeout: float) -> bool:
+        """Send an empty query and wait for its answer, no longer than ``timeout``."""
+        pgconn = connection.pgconn
+        try:
+            deadline = Deadline(pgconn.socket, timeout)
+            pgconn.send_query(b"")
+            while pgconn.flush():
+                if not deadline.wait(write=True):
+                    return False
+            while True:
+                while pgconn.is_busy():
+                    if not deadline.wait():
+                        return False
+                    pgconn.consume_input()
+                if pgconn.get_result() is None:
+                    break
+        except Exception:
+            return False
+        return bool(pgconn.transaction_status == IDLE)
+
+    def rollback(self, connection: Any) -> None:
+        status = connection.pgconn.transaction_status
+        if status != IDLE:
+            if status not in (INTRANS, INERROR):
+                raise base.Database.OperationalError("the connection is busy or broken")
+            connection.rollback()
+        if not connection.autocommit:
+            connection.autocommit = True
+
+    def reset_session(self, connection: Any) -> None:
+        # Not prepared: it would deallocate itself, and fail when it is run next.
+        connection.execute("DISCARD ALL", prepare=False)
+
+
+class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
+    """Django's PostgreSQL backend with our pool instead of psycopg_pool's."""
+
+    driver_class = PsycopgDriver if is_psycopg3 else Driver
+    pool_facts = ("isolation_level", "pg_version")
+    connect_timeout_option = "connect_timeout"
+    # Django's own pool, which reads the same option.
+    pool = None

@@ -1,0 +1,36 @@
+"""SQLite, pooled: spares opening the file and defining Django's functions each time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.backends.sqlite3 import base
+
+from ..driver import Driver
+from ..mixin import PooledDatabaseWrapper
+
+
+class SQLiteDriver(Driver):
+    """The standard library's sqlite3."""
+
+    def ping(self, connection: Any, timeout: float) -> bool:
+        try:
+            connection.execute("SELECT 1").fetchone()
+        except base.Database.Error:
+            return False
+        return True
+
+    def rollback(self, connection: Any) -> None:
+        if connection.in_transaction:
+            connection.rollback()
+        if connection.isolation_level is not None:
+            connection.isolation_level = None
+
+
+class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
+    """Django's SQLite backend with a pool for databases in files."""
+
+    driver_class = SQLiteDriver
+
+    def is_in_memory(self) -> bool:
+        return bool(self.is_in_memory_db())

@@ -1,0 +1,182 @@
+"""The only reader of Django's settings.
+
+Settings are parsed once into frozen objects; what is parsed is forgotten when a test
+overrides POOLROUTER or DATABASES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, TypeVar, cast
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.db import connections
+from django.utils.crypto import salted_hmac
+from django.utils.module_loading import import_string
+
+from . import options
+from .options import ConfigError, Problem
+from .pooling import PoolConfig
+from .pooling.config import parse, parse_profiles
+from .routing import ClusterConfig, parse_clusters
+from .routing.balancers import BALANCERS, Balancer
+
+KEYS = ("PROFILES", "ROUTING", "NAMESPACE", "RUNTIME_DIR")
+OUR_ENGINES = "django_poolrouter.backends."
+
+T = TypeVar("T")
+
+
+def databases() -> Mapping[str, Mapping[str, Any]]:
+    """Return settings.DATABASES with Django's defaults filled in."""
+    return cast("Mapping[str, Mapping[str, Any]]", connections.settings)
+
+
+def pool_config(alias: str, database: Mapping[str, Any]) -> PoolConfig | None:
+    """Return how a database is pooled; None if it is not.
+
+    Raises:
+        ConfigError: with one problem for each thing that is wrong.
+
+    """
+    value = database["OPTIONS"].get("pool")
+    if value is False or value == "false":  # the latter from a URL
+        return None
+    where = f"DATABASES[{alias!r}]['OPTIONS']['pool']"
+    problems: list[Problem] = []
+    config = _collect(lambda: parse(value, profiles(), where), problems)
+    if config is not None and callable_path(config.reset):
+        _collect(lambda: load(config.reset, f"{where}['reset']"), problems)
+    if database["CONN_MAX_AGE"] != 0:
+        problems.append(
+            Problem(
+                f"DATABASES[{alias!r}]['CONN_MAX_AGE']",
+                f"must be 0 with a pool, not {database['CONN_MAX_AGE']!r}: "
+                "each thread would keep a connection to itself.",
+                "Use pool_recycle for the lifetime of connections.",
+            )
+        )
+    if problems or config is None:
+        raise ConfigError(*problems)
+    return config
+
+
+@lru_cache(maxsize=1)
+def profiles() -> Mapping[str, Mapping[str, Any]]:
+    """Return all profiles, each with all its options; raises ConfigError."""
+    return parse_profiles(_poolrouter().get("PROFILES", {}))
+
+
+@lru_cache(maxsize=1)
+def clusters() -> tuple[ClusterConfig, ...]:
+    """Return the clusters; raises ConfigError."""
+    used = {a: d for a, d in databases().items() if d["ENGINE"] != "django.db.backends.dummy"}
+    entries = {alias: database.get("ROUTER", {}) for alias, database in used.items()}
+    found = parse_clusters(entries, _poolrouter().get("ROUTING", {}))
+    for cluster in found:
+        balancer(cluster)
+    return found
+
+
+def balancer(cluster: ClusterConfig) -> Balancer:
+    """Return the function that chooses among the cluster's replicas; raises ConfigError."""
+    if isinstance(cluster.balancer, str) and cluster.balancer in BALANCERS:
+        return BALANCERS[cluster.balancer]
+    return load(cluster.balancer, f"DATABASES[{cluster.primary!r}]['ROUTER']['BALANCER']")
+
+
+def load(value: Any, where: str) -> Callable[..., Any]:
+    """Return the callable that a dotted path names; raises ConfigError."""
+    try:
+        found = import_string(value) if isinstance(value, str) else value
+    except ImportError as error:
+        raise ConfigError(Problem(where, f"cannot import {value!r}: {error}.")) from error
+    if not callable(found):
+        raise ConfigError(Problem(where, f"{value!r} is not callable."))
+    return cast("Callable[..., Any]", found)
+
+
+def callable_path(value: Any) -> bool:
+    """Tell whether an option names a callable instead of one of ours."""
+    return callable(value) or "." in value
+
+
+def namespace() -> str:
+    """Return what tells this project's processes from those of others on the host."""
+    chosen = _poolrouter().get("NAMESPACE")
+    if chosen:
+        return str(chosen)
+    return salted_hmac("django_poolrouter.namespace", "", algorithm="sha256").hexdigest()[:12]
+
+
+def runtime_dir() -> str | None:
+    """Return the folder for the status of processes, if the settings name one."""
+    chosen = _poolrouter().get("RUNTIME_DIR")
+    return str(chosen) if chosen else None
+
+
+def settings_module() -> str:
+    """Return the name of the settings module, or an empty string."""
+    return str(getattr(settings, "SETTINGS_MODULE", None) or "")
+
+
+def uses_router(path: str) -> bool:
+    """Tell whether DATABASE_ROUTERS has the router of that dotted path."""
+    return any(
+        entry == path or getattr(type(entry), "__module__", "") == path.rpartition(".")[0]
+        for entry in settings.DATABASE_ROUTERS
+    )
+
+
+def uses_middleware(path: str) -> bool:
+    """Tell whether MIDDLEWARE has that dotted path."""
+    return path in (settings.MIDDLEWARE or ())
+
+
+def problems() -> list[Problem]:
+    """Return everything that is wrong in the settings that we read."""
+    found: list[Problem] = []
+    poolrouter = getattr(settings, "POOLROUTER", {})
+    if not isinstance(poolrouter, Mapping):
+        return [Problem("POOLROUTER", "must be a mapping.")]
+    found += [options.unknown("POOLROUTER", k, KEYS) for k in poolrouter if k not in KEYS]
+    known = len(found)
+    _collect(profiles, found)
+    _collect(clusters, found)
+    if len(found) > known and any("PROFILES" in problem.where for problem in found):
+        return found
+    for alias, database in databases().items():
+        if database["ENGINE"].startswith(OUR_ENGINES):
+            _collect(lambda a=alias, d=database: pool_config(a, d), found)  # type: ignore[misc]
+    return found
+
+
+def improperly(error: ConfigError) -> ImproperlyConfigured:
+    """Return the error as Django's, for those who start without running the checks."""
+    return ImproperlyConfigured(str(error))
+
+
+def _poolrouter() -> Mapping[str, Any]:
+    value = getattr(settings, "POOLROUTER", {})
+    return value if isinstance(value, Mapping) else {}
+
+
+def _collect(parse: Callable[[], T], problems: list[Problem]) -> T | None:
+    try:
+        return parse()
+    except ConfigError as error:
+        problems.extend(error.problems)
+        return None
+
+
+def forget(*, setting: str, **kwargs: Any) -> None:
+    """Forget what was parsed from a setting that changed."""
+    if setting in ("POOLROUTER", "DATABASES"):
+        profiles.cache_clear()
+        clusters.cache_clear()
+
+
+setting_changed.connect(forget, dispatch_uid="django_poolrouter.conf")

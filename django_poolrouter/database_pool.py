@@ -1,0 +1,223 @@
+"""The pool of one database alias, as user code sees it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections, transaction
+
+from . import pooling
+from .errors import PoolTimeout, public
+from .pooling import Lease, Page, Pool, PoolConfig, PoolStatus
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from .backends.connector import DjangoConnector
+
+STATUS_KEYS = ("size", "max", "open", "checkedin", "checkedout", "overflow", "waiting")
+NOTHING = PoolStatus(size=0, max=0, open=0, checkedin=0, checkedout=0, overflow=0, waiting=0)
+
+MakePage = Callable[["DatabasePool", PoolConfig], Page]
+
+
+class DatabasePool:
+    """The pool of one alias in this process; it opens no connection before it is used.
+
+    An alias that is not pooled has one too, with counts of 0, whose ``connection()``
+    and ``session()`` work on Django's own connection.
+    """
+
+    def __init__(
+        self,
+        alias: str,
+        vendor: str,
+        config: PoolConfig | None = None,
+        connector: DjangoConnector | None = None,
+        make_page: MakePage | None = None,
+        on_open: Callable[[Pool], object] = id,
+    ) -> None:
+        """Make the pool of ``alias``; ``registry`` is who calls this."""
+        self.alias = alias
+        self.vendor = vendor
+        self.config = config
+        self.connector = connector
+        self._make_page = make_page
+        self._on_open = on_open
+        # The lock guards the two fields below; the pool has its own.
+        self._lock = threading.Lock()
+        self._pool: Pool | None = None
+        self._closed: list[tuple[Pool, Page]] = []
+
+    def __repr__(self) -> str:
+        return f"<DatabasePool {self.alias!r} {self._pool or 'not open'}>"
+
+    @property
+    def is_pooled(self) -> bool:
+        """Tell whether connections of this alias are pooled at all."""
+        return self.connector is not None
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the server said of itself, for wrappers that would ask it again."""
+        return self.connector.facts if self.connector else {}
+
+    # -- figures -----------------------------------------------------------------------
+
+    def status(self) -> PoolStatus:
+        """Return a frozen snapshot of the pool's figures."""
+        pool = self._pool
+        if pool is not None:
+            return pool.status()
+        if self.config is None:
+            return NOTHING
+        size, most = self.config.pool_size, self.config.max
+        return PoolStatus(
+            size=size, max=most, open=0, checkedin=0, checkedout=0, overflow=0, waiting=0
+        )
+
+    def get_pool_status(self) -> dict[str, int]:
+        """Return size, max, open, checkedin, checkedout, overflow and waiting."""
+        status = self.status()
+        return {key: getattr(status, key) for key in STATUS_KEYS}
+
+    # -- use ----------------------------------------------------------------------------
+
+    def checkout(self, timeout: float | None = None) -> tuple[Pool, Lease]:
+        """Return a lease and the pool to check it in to; ``connection()`` is safer.
+
+        Raises:
+            PoolTimeout: none came free in time.
+            PoolExhausted: ``max_waiting`` callers wait already.
+            PoolClosed: the pool was disposed while the caller waited.
+            Exception: what the driver raised when a connection could not be opened.
+
+        """
+        pool = self._pool or self._open_pool()
+        try:
+            return pool, pool.checkout(timeout)
+        except pooling.PoolError as error:
+            raise public(error) from error.__cause__
+
+    @contextmanager
+    def connection(self, timeout: float | None = None) -> Iterator[Any]:
+        """Lend a raw DB-API connection in autocommit; what is left open is rolled back.
+
+        Args:
+            timeout: longest wait in seconds, by default the pool's.
+
+        Raises:
+            PoolError: no connection could be had (see ``checkout``).
+            django.db.Error: the database refused a new connection.
+
+        """
+        if not self.is_pooled:
+            with self._borrowed() as wrapper:
+                wrapper.ensure_connection()
+                yield wrapper.connection
+            return
+        with connections[self.alias].wrap_database_errors:
+            pool, lease = self.checkout(timeout)
+        try:
+            yield lease.connection
+        finally:
+            pool.checkin(lease)
+
+    @contextmanager
+    def session(self) -> Iterator[BaseDatabaseWrapper]:
+        """Run a block in ``transaction.atomic`` on Django's connection of this thread.
+
+        A connection that the block had to take is given back at its end.
+        """
+        with self._borrowed() as wrapper, transaction.atomic(using=self.alias):
+            yield wrapper
+
+    def execute(
+        self, sql: str, params: Sequence[Any] | Mapping[str, Any] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Execute one statement on Django's connection of this thread and return its rows.
+
+        Placeholders are Django's (``%s``) on every database.
+        """
+        with self._borrowed() as wrapper, wrapper.cursor() as cursor:
+            cursor.execute(sql, params)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def ping(self, timeout: float) -> None:
+        """Ask the server for a sign of life over a connection of the pool.
+
+        Raises:
+            PoolError: no connection could be had within ``timeout`` seconds, or the
+                server did not answer on it.
+            django.db.Error: the database refused a new connection.
+
+        """
+        if self.connector is None:
+            self.execute("SELECT 1")
+            return
+        with self.connection(timeout) as raw:
+            if not self.connector.ping(raw, timeout):
+                raise PoolTimeout(f"the server of {self.alias!r} did not answer a ping")
+
+    # -- end -----------------------------------------------------------------------------
+
+    def clear(self) -> None:
+        """Replace every connection: idle ones now, leased ones when they come back."""
+        if self._pool is not None:
+            self._pool.clear()
+
+    def dispose(self) -> None:
+        """Close: waiters get PoolClosed, leased connections are closed when they come back.
+
+        The next use opens a fresh pool.
+        """
+        with self._lock:
+            pool, self._pool = self._pool, None
+            if pool is None:
+                return
+            self._closed.append((pool, pool.page))
+        pool.close()
+
+    def abandon(self) -> None:
+        """In a forked child: make all connections harmless. Takes no lock."""
+        pools = [pool for pool, _ in self._closed]
+        for pool in [*pools, self._pool] if self._pool else pools:
+            pool.abandon()
+
+    # -- details ---------------------------------------------------------------------------
+
+    def _open_pool(self) -> Pool:
+        if self.config is None or self.connector is None:
+            raise RuntimeError(f"bug: {self.alias!r} is not pooled")
+        with self._lock:
+            if self._pool is None:
+                self._pool = Pool(
+                    self.alias,
+                    self.config,
+                    self.connector,
+                    self._page(self.config),
+                    on_open=self._on_open,
+                )
+            return self._pool
+
+    def _page(self, config: PoolConfig) -> Page:
+        """Return the page of a closed pool with no leases left, or a new one."""
+        for closed in self._closed:
+            if closed[0].is_empty:
+                self._closed.remove(closed)
+                return closed[1]
+        return self._make_page(self, config) if self._make_page else Page.private(config.max)
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[BaseDatabaseWrapper]:
+        """Django's connection of this thread; closed afterwards if it was not open before."""
+        wrapper = connections[self.alias]
+        was_open = wrapper.connection is not None
+        try:
+            yield wrapper
+        finally:
+            if not was_open:
+                wrapper.close()

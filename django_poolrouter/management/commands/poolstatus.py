@@ -1,0 +1,124 @@
+"""manage.py poolstatus: the pools of all live processes of the project on this host."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from django_poolrouter import conf
+from django_poolrouter.health import PoolHealthMonitor
+from django_poolrouter.status.document import document
+from django_poolrouter.status.folders import readable_folders
+from django_poolrouter.status.report import Report, collect
+from django_poolrouter.status.table import align, connection_rows, pool_rows, process_rows
+
+CLEAR = "\x1b[H\x1b[2J"
+
+
+class Command(BaseCommand):
+    """Reads what the processes show of their pools; opens no connection itself."""
+
+    help = "Shows the connection pools of all live processes of this project on this host."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the options."""
+        parser.add_argument("--database", metavar="ALIAS", help="Only this database.")
+        parser.add_argument("--json", action="store_true", help="Print a JSON document.")
+        parser.add_argument(
+            "--watch",
+            nargs="?",
+            type=float,
+            const=2.0,
+            metavar="SECONDS",
+            help="Repeat until interrupted, every 2 seconds by default.",
+        )
+        parser.add_argument("--processes", action="store_true", help="A row for each process.")
+        parser.add_argument("--connections", action="store_true", help="A row per connection.")
+        parser.add_argument(
+            "--fail-on",
+            choices=("waiting", "exhausted", "unhealthy"),
+            help="Exit with 1 if callers wait, if they wait and the pool is full, or if a "
+            "database does not answer.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Print the report, once or again and again."""
+        alias = options["database"]
+        if alias is not None and alias not in conf.databases():
+            raise CommandError(f"Database {alias!r} not configured.")
+        if options["watch"] is not None and options["watch"] <= 0:
+            raise CommandError("--watch takes a number of seconds above 0.")
+        if os.environ.get("NO_COLOR") and not options["force_color"]:
+            self.style = type(self.style)()  # a style without colours
+        try:
+            report = self._show(options)
+            while options["watch"] is not None:
+                time.sleep(options["watch"])
+                report = self._show(options)
+        except KeyboardInterrupt:
+            return
+        if _has_failed(report, options["fail_on"]):
+            sys.exit(1)
+
+    def _show(self, options: dict[str, Any]) -> Report:
+        report = collect(options["database"])
+        if options["json"]:
+            indent = None if options["watch"] else 2
+            content = document(report, connections=options["connections"])
+            self.stdout.write(json.dumps(content, indent=indent))
+            return report
+        if options["watch"] and self.stdout.isatty():
+            self.stdout.write(CLEAR, ending="")
+        self._print_tables(report, options)
+        return report
+
+    def _print_tables(self, report: Report, options: dict[str, Any]) -> None:
+        tables = [pool_rows(report)]
+        if options["processes"]:
+            tables.append(process_rows(report))
+        if options["connections"]:
+            tables.append(connection_rows(report))
+        for rows in tables:
+            heading, *lines = align(rows)
+            self.stdout.write(self.style.MIGRATE_HEADING(heading))
+            for row, line in zip(rows[1:], lines, strict=True):
+                self.stdout.write(self._paint(row[-1], line))
+            self.stdout.write("")
+        self.stdout.write(self._summary(report))
+
+    def _paint(self, state: str, line: str) -> str:
+        if state in ("exhausted", "waiting"):
+            return self.style.ERROR(line)
+        return self.style.WARNING(line) if state == "busy" else line
+
+    def _summary(self, report: Report) -> str:
+        count = len(report.processes)
+        if count:
+            noun = "process" if count == 1 else "processes"
+            time_ = report.generated_at.astimezone().strftime("%H:%M:%S")
+            return f"{count} live {noun} on {report.host} at {time_}"
+        folders = ", ".join(map(str, readable_folders())) or "no folder"
+        return (
+            f"No live process of this project on {report.host} has opened a pool "
+            f"(looked in {folders}; processes of another user are visible to that user and root)."
+        )
+
+
+def _has_failed(report: Report, condition: str | None) -> bool:
+    if condition == "waiting":
+        return any(pool.status.waiting for pool in report.pools)
+    if condition == "exhausted":
+        return any(
+            pool.status.waiting and pool.status.checkedout >= pool.status.max
+            for pool in report.pools
+        )
+    if condition == "unhealthy":
+        return not all(PoolHealthMonitor(pool.alias).is_healthy() for pool in report.pools)
+    return False

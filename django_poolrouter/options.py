@@ -1,0 +1,124 @@
+"""Wrong settings: what is reported of them, and how they are found.
+
+A check takes a value and returns it as it will be used, or raises ValueError that says
+what would be right.  They are shared by the pool's and the router's options.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+Check = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One wrong setting: where it stands, what is wrong and what to write instead."""
+
+    where: str
+    text: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (f"{self.where}: {self.text}", self.hint)))
+
+
+class ConfigError(ValueError):
+    """Settings that cannot be used; carries every problem found, not only the first."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+def integer(minimum: int = 0) -> Check:
+    """Accept a whole number that is not below ``minimum``; True and False are no numbers."""
+
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+            raise ValueError(f"must be a whole number, at least {minimum}")
+        return value
+
+    return check
+
+
+def seconds(*, optional: bool = False, above_zero: bool = False) -> Check:
+    """Accept a finite number of seconds; None too where ``optional``."""
+    wanted = "must be a number of seconds " + ("above 0" if above_zero else "of at least 0")
+
+    def check(value: Any) -> float | None:
+        if value is None and optional:
+            return None
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value < 0 or (above_zero and value == 0):
+            raise ValueError(wanted + (" or None" if optional else ""))
+        return float(value)
+
+    return check
+
+
+def boolean(value: Any) -> bool:
+    """Accept True and False only; "false" in quotes would be true."""
+    if not isinstance(value, bool):
+        raise ValueError("must be True or False")
+    return value
+
+
+def one_of(*names: str, dotted: bool = False) -> Check:
+    """Accept one of ``names``; a callable or its dotted path too where ``dotted``."""
+    wanted = "must be one of " + ", ".join(map(repr, names))
+    wanted += ", or a callable or its dotted path" if dotted else ""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and (value in names or (dotted and "." in value)):
+            return value
+        if dotted and callable(value):
+            return value
+        hint = did_you_mean(value, names)
+        raise ValueError(f"{wanted}. {hint}" if hint else wanted)
+
+    return check
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return a sentence with the nearest known name, or an empty string."""
+    folded = {candidate.lower(): candidate for candidate in known}
+    near = get_close_matches(str(name).lower(), folded, n=1)
+    return f"Did you mean {folded[near[0]]!r}?" if near else ""
+
+
+def unknown(where: str, name: object, known: Iterable[str], what: str = "option") -> Problem:
+    """Return the problem of a name that nobody knows."""
+    known = sorted(known)
+    hint = did_you_mean(name, known) or f"Known: {', '.join(known)}."
+    return Problem(f"{where}[{name!r}]", f"unknown {what}.", hint)
+
+
+def check_all(
+    where: str,
+    values: Mapping[str, Any],
+    checks: Mapping[str, Check],
+    problems: list[Problem],
+    also_known: Iterable[str] = (),
+) -> dict[str, Any]:
+    """Return the values that hold; add a problem for each unknown name and wrong value."""
+    good = {}
+    for name, value in values.items():
+        if name not in checks:
+            problems.append(unknown(where, name, {*checks, *also_known}))
+            continue
+        try:
+            good[name] = checks[name](value)
+        except ValueError as error:
+            problems.append(Problem(f"{where}[{name!r}]", f"{error}, not {shorten(value)}."))
+    return good
+
+
+def shorten(value: Any, limit: int = 60) -> str:
+    """Return the value's repr, cut so that a misplaced blob cannot fill the log."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"

@@ -1,0 +1,24 @@
+"""The connection pool: no Django and no driver in here."""
+
+from .config import PoolConfig, PoolProfile
+from .connector import Connector
+from .counters import Page, PoolStatus
+from .entry import Lease
+from .errors import PoolClosed, PoolError, PoolExhausted, PoolTimeout
+from .housekeeping import Housekeeper
+from .pool import Pool
+
+__all__ = [
+    "Connector",
+    "Housekeeper",
+    "Lease",
+    "Page",
+    "Pool",
+    "PoolClosed",
+    "PoolConfig",
+    "PoolError",
+    "PoolExhausted",
+    "PoolProfile",
+    "PoolStatus",
+    "PoolTimeout",
+]

@@ -1,0 +1,169 @@
+"""The figures of a pool, as 64-bit words in memory that somebody else may be reading.
+
+A pool writes its figures into a ``Page``: by default private memory, or whatever the
+floor above hands in (a file that other processes map).  Every word has one writer at a
+time, either the holder of the pool's lock or the owner of the entry, and a word is
+stored whole, so a reader in another process never sees half a value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+POOL_WORDS = 24  # a few to spare
+CELL_WORDS = 8
+
+# Words of the pool, written under the pool's lock.
+(
+    SIZE,
+    MAX,
+    WAITING,
+    OLDEST_WAIT,  # monotonic ns since when the first in the queue waits, or 0
+    OPENING,
+    CHECKOUTS,  # of connections closed since; those still open keep their own count
+    WAITS,
+    WAITED_NS,
+    TIMEOUTS,
+    REFUSED,
+    CONNECTS,
+    CONNECT_ERRORS,
+    CLOSES,
+    LOST,  # found dead before or during use
+    RECYCLED,  # closed because of age or idleness
+    LEAKS,
+    CLEARED,
+) = range(17)
+
+# Words of one entry, its cell.
+(
+    SINCE,  # monotonic ns: leased since when; negative: idle since -SINCE; 0: no entry
+    CREATED,
+    USES,
+    THREAD,
+    BACKEND,  # the server's id of the session
+) = range(5)
+
+Words = memoryview  # of 64-bit integers
+
+
+class Page:
+    """The words of one pool and its cells, one for each connection that can be open."""
+
+    __slots__ = ("_free", "words")
+
+    def __init__(self, words: Words) -> None:
+        """Take over ``words``, of which there are ``words_needed(max)``; counts go on."""
+        self.words = words
+        cells = (len(words) - POOL_WORDS) // CELL_WORDS
+        self._free = [POOL_WORDS + CELL_WORDS * index for index in reversed(range(cells))]
+
+    @classmethod
+    def private(cls, maximum: int) -> Page:
+        """Return a page that only this process can read."""
+        return cls(memoryview(bytearray(8 * words_needed(maximum))).cast("q"))
+
+    def take_cell(self) -> tuple[int, Words]:
+        """Return a free cell and its number; the caller holds the pool's lock."""
+        start = self._free.pop()
+        return start, self.words[start : start + CELL_WORDS]
+
+    def free_cell(self, start: int) -> None:
+        """Give a cell back, with its uses added to the pool's; the caller holds the lock."""
+        words = self.words
+        words[CHECKOUTS] += words[start + USES]
+        for index in range(start, start + CELL_WORDS):
+            words[index] = 0
+        self._free.append(start)
+
+
+def words_needed(maximum: int) -> int:
+    """Return how many words a pool with so many connections at most writes."""
+    return POOL_WORDS + CELL_WORDS * maximum
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatus:
+    """A pool's figures at one moment; the counters are since the process started."""
+
+    size: int
+    """Connections kept (pool_size)."""
+    max: int
+    """Most connections at once (size + max_overflow)."""
+    open: int
+    """Open connections; always checkedin + checkedout."""
+    checkedin: int
+    """Idle connections."""
+    checkedout: int
+    """Leased connections."""
+    overflow: int
+    """Open connections above size."""
+    waiting: int
+    """Callers that wait for a connection."""
+    opening: int = 0
+    """Connections being opened."""
+    oldest_wait: float = 0.0
+    """Seconds that the first in the queue waits."""
+    oldest_use: float = 0.0
+    """Seconds of the longest lease under way."""
+    checkouts: int = 0
+    """Leases given."""
+    waits: int = 0
+    """Leases that had to wait for another caller's connection."""
+    waited: float = 0.0
+    """Seconds waited in all."""
+    timeouts: int = 0
+    """Callers that gave up after pool_timeout."""
+    refused: int = 0
+    """Callers refused because of max_waiting."""
+    connects: int = 0
+    """Connections opened."""
+    connect_errors: int = 0
+    """Connections that could not be opened."""
+    closes: int = 0
+    """Connections closed, for whatever reason."""
+    lost: int = 0
+    """Connections found dead."""
+    recycled: int = 0
+    """Connections closed because of their age or idleness."""
+    cleared: int = 0
+    """Connections closed because all were to be replaced."""
+    leaks: int = 0
+    """Leases reported as held too long."""
+
+
+def read(words: Words, now: int) -> PoolStatus:
+    """Return what the words say at the monotonic time ``now`` (ns), in whatever process."""
+    values = list(words)
+    since = values[POOL_WORDS + SINCE :: CELL_WORDS]
+    leased = [at for at in since if at > 0]
+    idle = sum(1 for at in since if at < 0)
+    is_open = len(leased) + idle
+    waiting = values[WAITING]
+    return PoolStatus(
+        size=values[SIZE],
+        max=values[MAX],
+        open=is_open,
+        checkedin=idle,
+        checkedout=len(leased),
+        overflow=max(0, is_open - values[SIZE]),
+        waiting=waiting,
+        opening=values[OPENING],
+        oldest_wait=_age(values[OLDEST_WAIT], now) if waiting else 0.0,
+        oldest_use=_age(min(leased), now) if leased else 0.0,
+        checkouts=values[CHECKOUTS] + sum(values[POOL_WORDS + USES :: CELL_WORDS]),
+        waits=values[WAITS],
+        waited=values[WAITED_NS] / 1e9,
+        timeouts=values[TIMEOUTS],
+        refused=values[REFUSED],
+        connects=values[CONNECTS],
+        connect_errors=values[CONNECT_ERRORS],
+        closes=values[CLOSES],
+        lost=values[LOST],
+        recycled=values[RECYCLED],
+        cleared=values[CLEARED],
+        leaks=values[LEAKS],
+    )
+
+
+def _age(since: int, now: int) -> float:
+    return max(0, now - since) / 1e9 if since else 0.0

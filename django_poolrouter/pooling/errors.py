@@ -1,0 +1,20 @@
+"""What can go wrong in a pool, said without Django.
+
+``django_poolrouter.errors`` has what users catch.
+"""
+
+
+class PoolError(Exception):
+    """A pool could not do what it was asked to do."""
+
+
+class PoolTimeout(PoolError):
+    """No connection came free within the timeout; the cause is the last failed connect, if any."""
+
+
+class PoolClosed(PoolError):
+    """The pool was closed before a connection could be lent."""
+
+
+class PoolExhausted(PoolError):
+    """``max_waiting`` callers wait already, so this one was refused at once."""

@@ -1,0 +1,72 @@
+"""One thread for the upkeep of all pools of a process; no pool needs it to be correct."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from weakref import WeakSet
+
+from .pool import Pool
+
+logger = logging.getLogger("django_poolrouter.pool")
+
+
+class Housekeeper:
+    """Calls ``upkeep`` of the pools it watches, from a daemon thread.
+
+    The thread starts when a pool has something to keep up and ends when none has.
+    """
+
+    def __init__(self) -> None:
+        # The lock guards the fields below, for a few instructions at a time.
+        self._lock = threading.Lock()
+        self._pools: WeakSet[Pool] = WeakSet()
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    def watch(self, pool: Pool) -> None:
+        """Look after a pool from now on; call it again when a connection was opened."""
+        with self._lock:
+            self._pools.add(pool)
+            if self._thread is None and pool.upkeep_interval is not None:
+                self._stop = threading.Event()
+                self._thread = threading.Thread(
+                    target=self._run,
+                    args=(self._stop,),
+                    name="poolrouter-housekeeper",
+                    daemon=True,
+                )
+                self._thread.start()
+
+    def stop(self, patience: float = 0.5) -> None:
+        """End the thread, waiting up to ``patience`` seconds for a connect under way."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._stop.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(patience)
+
+    def resume(self) -> None:
+        """Go on after ``stop``, where there is something to do."""
+        for pool in list(self._pools):
+            self.watch(pool)
+
+    def _run(self, stop: threading.Event) -> None:
+        while not stop.wait(self._interval(stop)):
+            for pool in list(self._pools):
+                try:
+                    pool.upkeep()
+                except Exception:
+                    logger.exception("upkeep of %r failed", pool)
+
+    def _interval(self, stop: threading.Event) -> float:
+        """Return the seconds until the next round; ends the thread when there is none."""
+        with self._lock:
+            wanted = [pool.upkeep_interval for pool in self._pools]
+            intervals = [seconds for seconds in wanted if seconds is not None]
+            if intervals:
+                return min(intervals)
+            if self._stop is stop:
+                self._thread = None
+            stop.set()
+            return 0

@@ -1,0 +1,281 @@
+"""The pools and clusters of this process: made on first use, renewed after a fork.
+
+This is the one place with state for the whole process.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+
+from . import conf
+from .database_pool import DatabasePool
+from .manager import PoolManager
+from .options import ConfigError
+from .pooling import Housekeeper, Page, PoolConfig
+from .routing import Cluster, Topology
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from .backends.mixin import PooledDatabaseWrapper
+
+# What does not reach the server, or may change without making it another database.
+NOT_IDENTITY = frozenset(
+    {
+        "ATOMIC_REQUESTS",
+        "AUTOCOMMIT",
+        "CONN_HEALTH_CHECKS",
+        "CONN_MAX_AGE",
+        "DISABLE_SERVER_SIDE_CURSORS",
+        "PASSWORD",
+        "ROUTER",
+        "TEST",
+    }
+)
+
+Settings = dict[str, Any]
+Publish = Callable[[DatabasePool, PoolConfig], Page]
+
+
+class Handle:
+    """A wrapper's way to its pool, good while settings and process stay what they were."""
+
+    __slots__ = ("_pid", "_settings", "pool")
+
+    def __init__(self, settings: Settings, pool: DatabasePool | None) -> None:
+        self._settings = settings
+        self._pid = os.getpid()
+        self.pool = pool
+
+    def fits(self, settings: Settings) -> bool:
+        """Tell whether the settings are still those that the pool was found with."""
+        # The process id too: uWSGI forks without running Python's hooks.
+        return self._settings == settings and self._pid == os.getpid()
+
+
+class Registry:
+    """Finds the pool for a database wrapper, and the topology of the clusters."""
+
+    def __init__(self) -> None:
+        self.publish: Publish | None = None
+        """Makes the page for a new pool's figures; private memory where it is None."""
+        self.after_fork: list[Callable[[], None]] = []
+        """Called in a forked child, after the pools were dropped."""
+        self._start()
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()  # guards _pools and _topology
+        self._pools: dict[str, list[tuple[Settings, DatabasePool]]] = {}
+        self._topology: tuple[object, Topology] | None = None
+        self.housekeeper = Housekeeper()
+
+    # -- pools ----------------------------------------------------------------------------
+
+    def handle_for(self, wrapper: PooledDatabaseWrapper) -> Handle:
+        """Return the way to the pool of a wrapper's settings, made now if it is the first.
+
+        A pool belongs to an alias and to the settings that reach the server: tests rename
+        databases in place, and a copy of a wrapper has the same alias and other options.
+
+        Raises:
+            ImproperlyConfigured: the settings are wrong.
+
+        """
+        if self._pid != os.getpid():
+            self.renew_after_fork()
+        settings = snapshot(wrapper.settings_dict)
+        try:
+            config = conf.pool_config(wrapper.alias, settings)
+        except ConfigError as error:
+            raise conf.improperly(error) from None
+        return Handle(settings, self._find(wrapper, settings, config) if config else None)
+
+    def _find(
+        self, wrapper: PooledDatabaseWrapper, settings: Settings, config: PoolConfig
+    ) -> DatabasePool:
+        identity = {key: settings[key] for key in settings.keys() - NOT_IDENTITY}
+        identity["wrapper"] = type(wrapper)
+        with self._lock:
+            pools = self._pools.setdefault(wrapper.alias, [])
+            for known, pool in pools:
+                if known == identity:
+                    if pool.connector is not None:
+                        pool.connector.settings = settings
+                    return pool
+            pool = DatabasePool(
+                wrapper.alias,
+                wrapper.vendor,
+                config,
+                wrapper.make_connector(settings, config),
+                self.publish,
+                self.housekeeper.watch,
+            )
+            pools.append((identity, pool))
+        PoolManager.register(pool)
+        return pool
+
+    def all_pools(self, alias: str | None = None) -> list[DatabasePool]:
+        """Return the pools made so far, of one alias or of all."""
+        with self._lock:
+            lists = self._pools.values() if alias is None else [self._pools.get(alias, [])]
+            return [pool for pools in lists for _, pool in pools]
+
+    def dispose(self, alias: str) -> None:
+        """Dispose of every pool of an alias."""
+        for pool in self.all_pools(alias):
+            pool.dispose()
+
+    def dispose_all(self) -> None:
+        """Dispose of every pool."""
+        for pool in self.all_pools():
+            pool.dispose()
+
+    def in_use(self, alias: str) -> int:
+        """Return how many connections of an alias are leased in this process."""
+        return sum(pool.status().checkedout for pool in self.all_pools(alias))
+
+    # -- clusters -------------------------------------------------------------------------
+
+    @property
+    def topology(self) -> Topology:
+        """The clusters that the settings describe.
+
+        Raises:
+            ImproperlyConfigured: the settings are wrong.
+
+        """
+        try:
+            configs = conf.clusters()
+            if self._topology is None or self._topology[0] is not configs:
+                clusters = [Cluster(c, conf.balancer(c), self.in_use) for c in configs]
+                self._topology = (configs, Topology(clusters))
+        except ConfigError as error:
+            raise conf.improperly(error) from None
+        return self._topology[1]
+
+    # -- fork ------------------------------------------------------------------------------
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: leave the parent's connections alone and start empty.
+
+        Takes none of the old locks: a thread that held one does not exist here.
+        """
+        inherited = [pool for pools in self._pools.values() for _, pool in pools]
+        self._start()
+        for pool in inherited:
+            pool.abandon()
+        for wrapper in connections.all(initialized_only=True):
+            # A backend without pool keeps its connection, as Django leaves it.
+            if getattr(wrapper, "_lease", None) is not None:
+                wrapper.forget_connection()
+        for call in self.after_fork:
+            call()
+
+    def before_fork(self) -> None:
+        """Have no thread of ours running while the process is copied."""
+        self.housekeeper.stop()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on with the upkeep."""
+        self.housekeeper.resume()
+
+
+def snapshot(settings: Mapping[str, Any]) -> Settings:
+    """Return a copy whose nested mappings are copies too, to notice changes made in place."""
+    return {
+        key: snapshot(value) if isinstance(value, dict) else value
+        for key, value in settings.items()
+    }
+
+
+class MultiDatabasePool(Mapping[str, DatabasePool]):
+    """The pools of all configured databases, by alias."""
+
+    def __getitem__(self, alias: str) -> DatabasePool:
+        if alias not in conf.databases():
+            raise KeyError(f"Database {alias!r} not configured")
+        wrapper = connections[alias]
+        pool: DatabasePool | None = getattr(wrapper, "database_pool", None)
+        return pool or DatabasePool(alias, wrapper.vendor)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(conf.databases())
+
+    def __len__(self) -> int:
+        return len(conf.databases())
+
+    def get(self, alias: str, default: Any = None) -> DatabasePool:  # type: ignore[override]
+        """Return the pool of an alias.
+
+        Raises:
+            KeyError: the alias is not configured; no default hides a misspelt name.
+
+        """
+        return self[alias]
+
+    def session(self, alias: str) -> AbstractContextManager[BaseDatabaseWrapper]:
+        """Run a block in a transaction on the alias (see ``DatabasePool.session``)."""
+        return self[alias].session()
+
+    def dispose_all(self) -> None:
+        """Dispose of every pool of this process."""
+        registry.dispose_all()
+
+
+class ReadWritePool:
+    """The pools of one cluster: sessions that write, and sessions that read."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        """Make the view of ``cluster``."""
+        self._cluster = cluster
+
+    def __repr__(self) -> str:
+        return f"<ReadWritePool {self._cluster!r}>"
+
+    def write_session(self) -> AbstractContextManager[BaseDatabaseWrapper]:
+        """Run a block in a transaction on the primary."""
+        return pools.session(self._cluster.primary)
+
+    def read_session(self) -> AbstractContextManager[BaseDatabaseWrapper]:
+        """Run a block in a transaction on the next replica in turn, or on the primary."""
+        return pools.session(self._cluster.take_turn())
+
+    def dispose(self) -> None:
+        """Dispose of the pools of the primary and the replicas."""
+        for alias in self._cluster.aliases:
+            registry.dispose(alias)
+
+
+class Clusters(Mapping[str, ReadWritePool]):
+    """The clusters, by their primary's alias."""
+
+    def __getitem__(self, primary: str) -> ReadWritePool:
+        try:
+            return ReadWritePool(registry.topology.clusters[primary])
+        except KeyError:
+            raise KeyError(f"No cluster has {primary!r} as its primary") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(registry.topology.clusters)
+
+    def __len__(self) -> int:
+        return len(registry.topology.clusters)
+
+
+registry = Registry()
+pools = MultiDatabasePool()
+clusters = Clusters()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=registry.before_fork,
+        after_in_parent=registry.after_fork_in_parent,
+        after_in_child=registry.renew_after_fork,
+    )

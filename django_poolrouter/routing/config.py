@@ -1,0 +1,157 @@
+"""Clusters, as the settings describe them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .. import options
+from ..options import ConfigError, Problem
+from .balancers import BALANCERS
+
+CLUSTER_CHECKS: Mapping[str, options.Check] = {
+    "BALANCER": options.one_of(*BALANCERS, dotted=True),
+    "READ_YOUR_WRITES": options.one_of("position", "pin", "off"),
+    "PIN_SECONDS": options.seconds(),
+    "MAX_LAG": options.seconds(optional=True, above_zero=True),
+    "FALLBACK": options.one_of("primary", "error"),
+}
+REPLICA_CHECKS: Mapping[str, options.Check] = {"WEIGHT": options.integer(1)}
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaConfig:
+    """One replica of a cluster."""
+
+    alias: str
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """A primary, its replicas, the models it owns and how its reads are routed."""
+
+    primary: str
+    replicas: tuple[ReplicaConfig, ...] = ()
+    apps: frozenset[str] = frozenset()
+    """App labels whose models it owns."""
+    models: frozenset[str] = frozenset()
+    """Single models it owns, as "app_label.model_name" in lower case."""
+    balancer: str | Callable[..., Any] = "round_robin"
+    read_your_writes: str = "position"
+    pin_seconds: float = 5.0
+    max_lag: float | None = 10.0
+    fallback: str = "primary"
+
+
+def parse_clusters(
+    entries: Mapping[str, Any], defaults: Mapping[str, Any], default: str = "default"
+) -> tuple[ClusterConfig, ...]:
+    """Return the clusters that the aliases' ``ROUTER`` entries make up.
+
+    Args:
+        entries: each alias with its ROUTER entry, an empty one where it has none.
+        defaults: cluster options for all, ``POOLROUTER["ROUTING"]``.
+        default: the alias that owns what no other cluster claims.
+
+    Raises:
+        ConfigError: with one problem for each thing that is wrong.
+
+    """
+    problems: list[Problem] = []
+    common = options.check_all("POOLROUTER['ROUTING']", defaults, CLUSTER_CHECKS, problems)
+    entries = {alias: _mapping(alias, entry, problems) for alias, entry in entries.items()}
+    parsed = _Entries(entries, problems)
+    named = {alias for alias, entry in entries.items() if entry} | set(parsed.parents.values())
+    primaries = (named | {default}) - parsed.parents.keys()
+    clusters = tuple(parsed.cluster(alias, common) for alias in entries if alias in primaries)
+    _check_owners(clusters, problems)
+    if problems:
+        raise ConfigError(*problems)
+    return clusters
+
+
+class _Entries:
+    """The ROUTER entries on their way to clusters."""
+
+    def __init__(self, entries: Mapping[str, Mapping[str, Any]], problems: list[Problem]) -> None:
+        self.entries = entries
+        self.problems = problems
+        self.parents: dict[str, str] = {}
+        for alias, entry in entries.items():
+            if "REPLICA_OF" in entry:
+                self._check_parent(alias, entry["REPLICA_OF"])
+
+    def cluster(self, alias: str, common: Mapping[str, Any]) -> ClusterConfig:
+        entry = dict(self.entries[alias])
+        where = _where(alias)
+        apps, models = self._owned(f"{where}['APPS']", entry.pop("APPS", ()))
+        chosen = options.check_all(
+            where, entry, CLUSTER_CHECKS, self.problems, also_known=("APPS", "REPLICA_OF")
+        )
+        return ClusterConfig(
+            primary=alias,
+            replicas=tuple(
+                self._replica(name) for name, parent in self.parents.items() if parent == alias
+            ),
+            apps=apps,
+            models=models,
+            **{name.lower(): value for name, value in {**common, **chosen}.items()},
+        )
+
+    def _check_parent(self, alias: str, parent: Any) -> None:
+        where = f"{_where(alias)}['REPLICA_OF']"
+        self.parents[alias] = parent
+        if parent not in self.entries:
+            hint = options.did_you_mean(parent, self.entries)
+            self._add(where, f"there is no database {options.shorten(parent)}.", hint)
+        elif parent == alias:
+            self._add(where, "a database is no replica of itself.", "Name its primary.")
+        elif "REPLICA_OF" in self.entries[parent]:
+            hint = f"Name the primary itself, {self.entries[parent]['REPLICA_OF']!r}."
+            self._add(where, f"{parent!r} is a replica too.", hint)
+
+    def _replica(self, alias: str) -> ReplicaConfig:
+        entry = {name: value for name, value in self.entries[alias].items() if name != "REPLICA_OF"}
+        misplaced = [name for name in entry if name in CLUSTER_CHECKS or name == "APPS"]
+        for name in misplaced:
+            hint = f"Write it on {self.parents[alias]!r}."
+            self._add(f"{_where(alias)}[{name!r}]", "belongs to the primary's entry.", hint)
+            del entry[name]
+        chosen = options.check_all(_where(alias), entry, REPLICA_CHECKS, self.problems)
+        return ReplicaConfig(alias, chosen.get("WEIGHT", 1))
+
+    def _owned(self, where: str, value: Any) -> tuple[frozenset[str], frozenset[str]]:
+        if isinstance(value, str) or not all(isinstance(label, str) for label in value):
+            hint = 'For example ["orders", "billing.Invoice"].'
+            self._add(where, "must be a list of app labels and models.", hint)
+            return frozenset(), frozenset()
+        models = frozenset(label.lower() for label in value if "." in label)
+        return frozenset(label for label in value if "." not in label), models
+
+    def _add(self, where: str, text: str, hint: str) -> None:
+        self.problems.append(Problem(where, text, hint))
+
+
+def _check_owners(clusters: tuple[ClusterConfig, ...], problems: list[Problem]) -> None:
+    owners: dict[str, str] = {}
+    for cluster in clusters:
+        for label in sorted(cluster.apps | cluster.models):
+            other = owners.setdefault(label, cluster.primary)
+            if other != cluster.primary:
+                where = f"{_where(cluster.primary)}['APPS']"
+                text = f"{label!r} belongs to {other!r} already."
+                problems.append(Problem(where, text, "A model lives in one cluster."))
+
+
+def _mapping(alias: str, entry: Any, problems: list[Problem]) -> Mapping[str, Any]:
+    if isinstance(entry, Mapping):
+        return entry
+    hint = 'For example {"REPLICA_OF": "default"}.'
+    problems.append(Problem(_where(alias), "must be a mapping.", hint))
+    return {}
+
+
+def _where(alias: str) -> str:
+    return f"DATABASES[{alias!r}]['ROUTER']"

@@ -1,0 +1,86 @@
+"""What the user asks for: ``using_primary`` and ``using_replica``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import wraps
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, TypeVar, cast
+
+Role = Literal["primary", "replica"]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Innermost last; None stands for every cluster.
+_wishes: ContextVar[tuple[tuple[str | None, Role], ...]] = ContextVar(
+    "poolrouter_wishes", default=()
+)
+
+
+def wish(cluster: str) -> Role | None:
+    """Return the role that the innermost block asks for, for reads of a cluster."""
+    for name, role in reversed(_wishes.get()):
+        if name is None or name == cluster:
+            return role
+    return None
+
+
+class Using:
+    """A context manager and decorator, for sync and async code, that can be used again.
+
+    It keeps no state of its own, so one object may be entered by several threads at once
+    and within itself.
+
+    Args:
+        role: where reads go.
+        cluster: the alias of one cluster's primary, or None for all.
+        check: called at each start with the alias, to refuse one that is not known.
+
+    """
+
+    __slots__ = ("_check", "_cluster", "_role")
+
+    def __init__(
+        self, role: Role, cluster: str | None, check: Callable[[str], object] = str
+    ) -> None:
+        self._role = role
+        self._cluster = cluster
+        self._check = check
+
+    def __enter__(self) -> None:
+        if self._cluster is not None:
+            self._check(self._cluster)
+        _wishes.set((*_wishes.get(), (self._cluster, self._role)))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _wishes.set(_wishes.get()[:-1])
+
+    async def __aenter__(self) -> None:
+        self.__enter__()
+
+    async def __aexit__(self, *error: Any) -> None:
+        self.__exit__(*error)
+
+    def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
+        if inspect.iscoroutinefunction(function):
+
+            @wraps(function)
+            async def arun(*args: P.args, **kwargs: P.kwargs) -> Any:
+                with self:
+                    return await function(*args, **kwargs)
+
+            return cast("Callable[P, T]", arun)
+
+        @wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> T:
+            with self:
+                return function(*args, **kwargs)
+
+        return run

@@ -1,0 +1,1 @@
+"""The pools of all processes of a project on this host."""

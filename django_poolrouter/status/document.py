@@ -1,0 +1,85 @@
+"""The report as the JSON document that scripts rely on (see docs/status.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..pooling import PoolStatus
+from .report import VERSION, PoolReport, ProcessPool, ProcessReport, Report
+
+
+def document(report: Report, *, connections: bool = False) -> dict[str, Any]:
+    """Return the report as plain data; with every connection where asked for."""
+    return {
+        "version": VERSION,
+        "generated_at": report.generated_at.isoformat(timespec="milliseconds"),
+        "host": report.host,
+        "pools": [_pool(pool) for pool in report.pools],
+        "processes": [_process(process, connections) for process in report.processes],
+    }
+
+
+def _pool(pool: PoolReport) -> dict[str, Any]:
+    return {
+        "alias": pool.alias,
+        "role": pool.role,
+        "cluster": pool.cluster,
+        "vendor": pool.vendor,
+        "profile": pool.profile,
+        "processes": pool.processes,
+        **figures(pool.status),
+    }
+
+
+def _process(process: ProcessReport, connections: bool) -> dict[str, Any]:
+    return {
+        "pid": process.pid,
+        "command": process.command,
+        "started_at": process.started_at,
+        "pools": [_process_pool(pool, connections) for pool in process.pools],
+    }
+
+
+def _process_pool(pool: ProcessPool, connections: bool) -> dict[str, Any]:
+    entry = {"alias": pool.alias, "profile": pool.profile, **figures(pool.status)}
+    if connections:
+        entry["connections"] = [
+            {
+                "state": connection.state,
+                "state_age_s": round(connection.state_age_s, 3),
+                "age_s": round(connection.age_s, 3),
+                "uses": connection.uses,
+                "thread": connection.thread,
+                "backend": connection.backend,
+            }
+            for connection in pool.connections
+        ]
+    return entry
+
+
+def figures(status: PoolStatus) -> dict[str, Any]:
+    """Return the figures under the names of the document."""
+    return {
+        "size": status.size,
+        "max": status.max,
+        "open": status.open,
+        "in_use": status.checkedout,
+        "idle": status.checkedin,
+        "overflow": status.overflow,
+        "opening": status.opening,
+        "waiting": status.waiting,
+        "oldest_wait_s": round(status.oldest_wait, 3),
+        "oldest_use_s": round(status.oldest_use, 3),
+        "checkouts": status.checkouts,
+        "waits": status.waits,
+        "waited_s": round(status.waited, 6),
+        "timeouts": status.timeouts,
+        "refused": status.refused,
+        "connects": status.connects,
+        "connect_errors": status.connect_errors,
+        "closes": status.closes,
+        "lost": status.lost,
+        "recycled": status.recycled,
+        "cleared": status.cleared,
+        "leaks": status.leaks,
+    }

@@ -1,0 +1,68 @@
+"""Where boards lie.
+
+A service and the shell of its operator have different environments, so a process writes
+to the first folder that it can use, and a reader looks into all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from .. import conf
+
+SHARED = Path("/run/django-poolrouter")
+NAME = "django-poolrouter"
+
+
+def writable_folder() -> Path:
+    """Return a folder for this process's board, made if need be.
+
+    Raises:
+        OSError: there is none that could be used safely.
+
+    """
+    reasons = []
+    for folder in candidates(os.getuid()):
+        try:
+            _prepare(folder)
+        except OSError as error:
+            reasons.append(str(error))
+        else:
+            return folder
+    raise OSError("; ".join(reasons))
+
+
+def readable_folders() -> list[Path]:
+    """Return the folders in which boards of this user may lie; root sees all users'."""
+    folders = list(candidates(os.getuid()))
+    if os.getuid() == 0:
+        for parent in (Path("/dev/shm"), Path(tempfile.gettempdir())):  # noqa: S108
+            folders += sorted(parent.glob(f"{NAME}-*"))
+    return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+
+
+def candidates(uid: int) -> Iterator[Path]:
+    """Return the folders that count for a user, the most wanted first."""
+    for chosen in (conf.runtime_dir(), os.environ.get("POOLROUTER_RUNTIME_DIR")):
+        if chosen:
+            yield Path(chosen)
+    yield SHARED
+    # Memory that other users' clean-up and a service's PrivateTmp leave alone.
+    yield Path(f"/dev/shm/{NAME}-{uid}")  # noqa: S108
+    yield Path(tempfile.gettempdir()) / f"{NAME}-{uid}"
+
+
+def _prepare(folder: Path) -> None:
+    """Make the folder, or check that one found there is safe to write to."""
+    if folder != SHARED:
+        # Anybody may create names in /tmp: a folder of somebody else's is not ours to trust.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid not in (os.getuid(), 0):
+            raise PermissionError(f"{folder} is not a folder of this user")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"{folder} cannot be written to")

@@ -1,0 +1,154 @@
+"""Shows this process's pools to others, in a board that they can read at any time.
+
+The pools write their figures straight into the mapped file; nothing has to run for them
+to be seen, so a process that is stopped or busy still shows the truth.  An exclusive lock
+on the file says that the process lives: the kernel drops it however the process ends.
+
+A board is made with the first pool, never at import.  Whatever fails here, the pools
+work on in private memory.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import mmap
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import conf
+from ..pooling import Page
+from ..pooling.counters import words_needed
+from . import layout
+from .folders import writable_folder
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from ..database_pool import DatabasePool
+    from ..pooling import PoolConfig
+    from ..registry import Registry
+
+logger = logging.getLogger("django_poolrouter.status")
+
+
+class Publisher:
+    """Gives the pools of a registry pages on this process's board."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._lock = threading.Lock()  # guards _board
+        self._board: Board | None = None
+
+    def start(self) -> None:
+        """Show all pools that are made from now on."""
+        self._registry.publish = self.page
+        self._registry.after_fork.append(self._after_fork)
+        # Before the pools register theirs, so it runs after they were closed.
+        atexit.register(self._remove)
+
+    def page(self, pool: DatabasePool, config: PoolConfig) -> Page:
+        """Return a page for a new pool: on the board, or in private memory."""
+        words = words_needed(config.max)
+        meta = {"alias": pool.alias, "vendor": pool.vendor, "profile": config.profile}
+        with self._lock:
+            try:
+                if self._board is None:
+                    self._board = Board(writable_folder())
+                return Page(self._board.add_segment({**meta, "words": words}, words))
+            except (OSError, AttributeError) as error:  # the latter on Windows
+                logger.debug("pool %s is not shown to other processes: %s", pool.alias, error)
+        return Page.private(config.max)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        board, self._board = self._board, None
+        if board is not None:
+            board.close()
+
+    def _remove(self) -> None:
+        if self._board is not None:
+            self._board.remove()
+
+
+class Board:
+    """The file of this process."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make the file in ``folder``; it appears locked and complete, or not at all."""
+        stem = f"{conf.namespace()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.path = folder / f"{stem}{layout.SUFFIX}"
+        self._maps: list[mmap.mmap] = []
+        draft = folder / f"{stem}.draft"
+        self._file = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            header = layout.pack_header(_describe_process())
+            os.pwrite(self._file, header, 0)
+            self._size = len(header)
+            draft.rename(self.path)
+        except OSError:
+            os.close(self._file)
+            draft.unlink(missing_ok=True)
+            raise
+
+    def add_segment(self, pool: dict[str, Any], words: int) -> memoryview:
+        """Append a pool and return its words, all 0."""
+        content, length, start = layout.pack_segment(pool, words)
+        # Written, not only reserved: touching a hole on a full disk ends in SIGBUS.
+        if os.pwrite(self._file, content.ljust(length, b"\0"), self._size) < length:
+            raise OSError("no space left for the board")
+        segment = mmap.mmap(self._file, length, offset=self._size)
+        self._size += length
+        self._maps.append(segment)
+        view = memoryview(segment)
+        view[:8].cast("q")[0] = layout.SEGMENT_MAGIC
+        return view[start : start + 8 * words].cast("q")
+
+    def close(self) -> None:
+        """Let go of the file without unlocking it: in a forked child it is the parent's."""
+        os.close(self._file)
+
+    def remove(self) -> None:
+        """Take the file away at the end of the process."""
+        self.path.unlink(missing_ok=True)
+
+
+def _describe_process() -> dict[str, Any]:
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "command": _command(),
+        "started_at": datetime.fromtimestamp(_started(), UTC).isoformat(timespec="seconds"),
+        "namespace": conf.namespace(),
+        "settings": conf.settings_module(),
+    }
+
+
+def _command() -> str:
+    """Return the program, with manage.py's subcommand; other arguments may be secret."""
+    path = Path(sys.argv[0])
+    program = path.parent.name if path.name == "__main__.py" else path.name or "python"
+    if program in ("manage.py", "django-admin") and len(sys.argv) > 1:
+        program += f" {sys.argv[1]}"
+    return program
+
+
+def _started() -> float:
+    """Return when this process started, in seconds since the epoch."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+        return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):  # not Linux
+        return time.time()

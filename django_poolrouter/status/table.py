@@ -1,0 +1,108 @@
+"""The report as plain aligned text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from ..pooling import PoolStatus
+from .report import PoolReport, Report
+
+Row = Sequence[str]
+Paint = Callable[[str, str], str]
+
+FIGURES = ("USED", "IDLE", "OPEN", "MAX", "WAIT", "MAXWAIT", "OLDEST", "TIMEOUTS", "ERRORS")
+
+
+def pool_rows(report: Report) -> list[Row]:
+    """Return a row for each alias, under a heading."""
+    rows: list[Row] = [("ALIAS", "ROLE", "PROFILE", "PROCS", *FIGURES, "STATE")]
+    for pool in report.pools:
+        head = (pool.alias, role(pool), pool.profile, str(pool.processes))
+        rows.append((*head, *_figures(pool.status), state(pool.status, pool.processes)))
+    return rows
+
+
+def process_rows(report: Report) -> list[Row]:
+    """Return a row for each pool of each process, under a heading."""
+    rows: list[Row] = [("PID", "COMMAND", "STARTED", "ALIAS", *FIGURES, "STATE")]
+    for process in report.processes:
+        for pool in process.pools:
+            head = (str(process.pid), process.command, process.started_at, pool.alias)
+            rows.append((*head, *_figures(pool.status), state(pool.status, 1)))
+    return rows
+
+
+def connection_rows(report: Report) -> list[Row]:
+    """Return a row for each open connection, under a heading."""
+    rows: list[Row] = [("PID", "ALIAS", "STATE", "SINCE", "AGE", "USES", "BACKEND", "THREAD")]
+    for process in report.processes:
+        for pool in process.pools:
+            rows += [
+                (
+                    str(process.pid),
+                    pool.alias,
+                    connection.state,
+                    seconds(connection.state_age_s),
+                    seconds(connection.age_s),
+                    str(connection.uses),
+                    str(connection.backend or "-"),
+                    str(connection.thread or "-"),
+                )
+                for connection in pool.connections
+            ]
+    return rows
+
+
+def role(pool: PoolReport) -> str:
+    """Return the role, with the cluster where it is not the alias itself."""
+    return f"replica of {pool.cluster}" if pool.role == "replica" else pool.role
+
+
+def state(status: PoolStatus, processes: int) -> str:
+    """Return one word for how a pool fares."""
+    if not processes:
+        return "unused"
+    if status.waiting:
+        return "exhausted" if status.checkedout >= status.max else "waiting"
+    return "busy" if status.checkedout >= 0.9 * status.max else "ok"
+
+
+def seconds(value: float) -> str:
+    """Return a duration with its unit, in three or four characters."""
+    if value < 1:
+        return f"{value * 1000:.0f}ms"
+    if value < 100:
+        return f"{value:.1f}s"
+    return f"{value / 60:.0f}min" if value < 6000 else f"{value / 3600:.0f}h"
+
+
+def align(rows: Iterable[Row], paint: Paint = lambda text, column: text) -> list[str]:
+    """Return lines with the columns aligned, numbers to the right; nothing is cut off."""
+    rows = [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    numeric = [
+        all(cell[:1].isdigit() or cell == "-" for cell in column[1:]) and len(column) > 1
+        for column in zip(*rows, strict=True)
+    ]
+    lines = []
+    for row in rows:
+        cells = [
+            paint(cell.rjust(width) if right else cell.ljust(width), heading)
+            for cell, width, right, heading in zip(row, widths, numeric, rows[0], strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def _figures(status: PoolStatus) -> Row:
+    return (
+        str(status.checkedout),
+        str(status.checkedin),
+        str(status.open),
+        str(status.max),
+        str(status.waiting),
+        seconds(status.oldest_wait) if status.waiting else "-",
+        seconds(status.oldest_use) if status.checkedout else "-",
+        str(status.timeouts),
+        str(status.connect_errors),
+    )

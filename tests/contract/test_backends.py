@@ -1,0 +1,358 @@
+"""What every pooled backend promises, on every kind of database."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connection, connections, transaction
+from django.db.backends.signals import connection_created
+from django.db.utils import DatabaseError, OperationalError, ProgrammingError
+
+from django_poolrouter import PoolTimeout, pools
+from tests.conftest import Vendor
+
+SESSION_ID = {
+    "postgresql": "SELECT pg_backend_pid()",
+    "mariadb": "SELECT CONNECTION_ID()",
+}
+SMALL = {"pool_size": 2, "max_overflow": 0, "pool_timeout": 0.2}
+
+
+def query(sql: str, using: str = "default") -> Any:
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchone()[0]
+
+
+@pytest.fixture
+def numbers(vendor: Vendor, use_databases: Any) -> Any:
+    """An empty table in a pooled database."""
+    use_databases({"default": vendor.database(SMALL)})
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE IF EXISTS numbers")
+        cursor.execute("CREATE TABLE numbers (n integer PRIMARY KEY)")
+    connection.close()
+    return lambda: query("SELECT count(*) FROM numbers")
+
+
+def insert(n: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO numbers VALUES (%s)", [n])
+
+
+def test_connection__is_the_drivers_own(vendor: Vendor, use_databases: Any) -> None:
+    use_databases({"default": vendor.database()})
+    connection.ensure_connection()
+    assert type(connection.connection).__module__.split(".")[0] in {"sqlite3", "psycopg", "MySQLdb"}
+
+
+def test_close__keeps_the_physical_connection(vendor: Vendor, use_databases: Any) -> None:
+    use_databases({"default": vendor.database()})
+    connection.ensure_connection()
+    first = connection.connection
+    connection.close()
+    assert connection.connection is None
+    assert pools["default"].get_pool_status()["checkedin"] == 1
+    connection.ensure_connection()
+    assert connection.connection is first
+
+
+def test_threads__share_the_connections(vendor: Vendor, use_databases: Any) -> None:
+    use_databases({"default": vendor.database()})
+    for _ in range(3):
+        thread = threading.Thread(target=lambda: (query("SELECT 1"), connection.close()))
+        thread.start()
+        thread.join()
+    status = pools["default"].status()
+    assert (status.connects, status.checkouts) == (1, 3)
+
+
+def test_connection_created__is_sent_at_every_checkout(vendor: Vendor, use_databases: Any) -> None:
+    use_databases({"default": vendor.database()})
+    sent = []
+
+    def note(connection: Any, **kwargs: Any) -> None:
+        sent.append(connection)
+
+    connection_created.connect(note)
+    try:
+        for _ in range(3):
+            connection.ensure_connection()
+            connection.close()
+    finally:
+        connection_created.disconnect(note)
+    assert [wrapper.alias for wrapper in sent] == ["default"] * 3
+    assert set(map(id, sent)) == {id(connections["default"])}
+
+
+def test_set_up__runs_once_for_a_physical_connection(
+    vendor: Vendor, use_databases: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_databases({"default": vendor.database()})
+    set_up = []
+    stock = type(connections["default"]).__mro__[2]
+    original = stock.init_connection_state
+
+    def counted(self: Any) -> None:
+        set_up.append(self)
+        original(self)
+
+    monkeypatch.setattr(stock, "init_connection_state", counted)
+    for _ in range(3):
+        connection.ensure_connection()
+        connection.close()
+    assert len(set_up) == 1
+
+
+def test_open_transaction__does_not_survive_checkin(numbers: Any) -> None:
+    connection.ensure_connection()
+    connection.set_autocommit(False)
+    insert(1)
+    connection.close()
+    assert numbers() == 0
+    assert connection.get_autocommit()
+
+
+def test_raw_begin__does_not_survive_checkin(numbers: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+    insert(1)
+    connection.close()
+    assert numbers() == 0
+
+
+def test_failed_transaction__does_not_survive_checkin(numbers: Any) -> None:
+    insert(1)
+    connection.set_autocommit(False)
+    with pytest.raises(DatabaseError):
+        insert(1)
+    connection.close()
+    assert numbers() == 1
+
+
+def test_atomic__commits_and_rolls_back(numbers: Any) -> None:
+    with transaction.atomic():
+        insert(1)
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            insert(2)
+            raise ZeroDivisionError
+    connection.close()
+    assert numbers() == 1
+
+
+def test_close_in_atomic__leaves_the_wrapper_without_connection(numbers: Any) -> None:
+    def close_and_go_on() -> None:
+        with transaction.atomic():
+            insert(1)
+            connection.close()
+            assert connection.connection is None
+            with pytest.raises(ProgrammingError, match="Cannot open a new connection"):
+                insert(2)
+
+    close_and_go_on()
+    assert numbers() == 0
+
+
+def test_session_id__is_known_to_the_status(vendor: Vendor, use_databases: Any) -> None:
+    if vendor.name not in SESSION_ID:
+        pytest.skip("SQLite has no server")
+    use_databases({"default": vendor.database()})
+    with pools["default"].connection() as raw:
+        driver = pools["default"].connector
+        assert driver is not None
+        cursor = raw.cursor()
+        cursor.execute(SESSION_ID[vendor.name])
+        assert cursor.fetchone()[0] == driver.backend_id(raw)
+
+
+def test_exhausted_pool__raises_within_the_timeout(vendor: Vendor, use_databases: Any) -> None:
+    use_databases({"default": vendor.database(SMALL)})
+    with pools["default"].connection(), pools["default"].connection():
+        with pytest.raises(PoolTimeout, match=r"size 2 \+ overflow 0, 2 in use") as caught:
+            connection.ensure_connection()
+        assert isinstance(caught.value, OperationalError)
+    assert pools["default"].status().timeouts == 1
+
+
+def test_pool_false__behaves_as_stock(vendor: Vendor, use_databases: Any) -> None:
+    use_databases({"default": vendor.database(False, CONN_MAX_AGE=60)})
+    connection.ensure_connection()
+    first = connection.connection
+    connection.close_if_unusable_or_obsolete()
+    assert connection.connection is first
+    connection.close()
+    connection.ensure_connection()
+    assert connection.connection is not first
+    assert set(pools["default"].get_pool_status().values()) == {0}
+    assert pools["default"].execute("SELECT 1") == [(1,)]
+    with pools["default"].connection() as raw:
+        assert raw is connection.connection
+
+
+def test_conn_max_age__is_refused_when_the_pool_is_built(
+    vendor: Vendor, use_databases: Any
+) -> None:
+    use_databases({"default": vendor.database(CONN_MAX_AGE=60)})
+    with pytest.raises(ImproperlyConfigured, match=r"CONN_MAX_AGE.*must be 0.*not 60"):
+        connection.ensure_connection()
+
+
+def test_new_database_name__means_another_pool(
+    vendor: Vendor, use_databases: Any, tmp_path: Any
+) -> None:
+    use_databases({"default": vendor.database()})
+    connection.ensure_connection()
+    connection.close()
+    before = pools["default"]
+    connection.settings_dict["NAME"] = {
+        "sqlite": str(tmp_path / "other.sqlite3"),
+        "postgresql": "postgres",
+        "mariadb": "mysql",
+    }[vendor.name]
+    assert pools["default"] is not before
+    assert pools["default"].status().open == 0
+
+
+def test_copy_with_other_options__means_another_pool(vendor: Vendor, use_databases: Any) -> None:
+    use_databases({"default": vendor.database()})
+    copied = connections["default"].copy()
+    copied.settings_dict["OPTIONS"]["pool"] = {"pool_size": 1}
+    assert copied.database_pool is not connections["default"].database_pool
+    assert connections["default"].copy().database_pool is connections["default"].database_pool
+
+
+def test_rotated_password__counts_from_the_next_connection_on(
+    vendor: Vendor, use_databases: Any
+) -> None:
+    if vendor.name == "sqlite":
+        pytest.skip("SQLite knows no passwords")
+    use_databases({"default": vendor.database()})
+    pool = pools["default"]
+    with pool.connection():
+        connection.settings_dict["PASSWORD"] = "wrong"
+        assert pools["default"] is pool
+        with pytest.raises(OperationalError) as caught:
+            connection.ensure_connection()
+        assert "wrong" not in str(caught.value)
+        assert vendor.settings["PASSWORD"] not in str(caught.value)
+
+
+def test_callable_password__is_called_for_each_connection(
+    vendor: Vendor, use_databases: Any
+) -> None:
+    if vendor.name == "sqlite":
+        pytest.skip("SQLite knows no passwords")
+    calls = []
+
+    def token() -> str:
+        calls.append(1)
+        return str(vendor.settings["PASSWORD"])
+
+    use_databases({"default": vendor.database(OPTIONS={"password": token}, PASSWORD="")})
+    with pools["default"].connection(), pools["default"].connection():
+        pass
+    connection.ensure_connection()
+    assert len(calls) == 2
+
+
+def test_dispose__closes_now_or_at_checkin_and_opens_afresh(
+    vendor: Vendor, use_databases: Any
+) -> None:
+    use_databases({"default": vendor.database()})
+    pool = pools["default"]
+    connection.ensure_connection()
+    leased = connection.connection
+    with pool.connection():
+        pass
+    pool.dispose()
+    assert pool.status().open == 0
+    assert query("SELECT 1") == 1
+    connection.close()
+    connection.ensure_connection()
+    assert connection.connection is not leased
+    assert pool.status().checkedout == 1
+
+
+def test_close_pool__is_what_celery_calls(vendor: Vendor, use_databases: Any) -> None:
+    use_databases({"default": vendor.database()})
+    for _ in range(3):
+        connection.ensure_connection()
+        connection.close()
+        connection.close_pool()
+    status = pools["default"].status()
+    assert status.open == 0
+
+
+def test_session__gives_back_what_it_took(numbers: Any) -> None:
+    with pools.session("default") as session:
+        assert session.in_atomic_block
+        insert(1)
+    assert connection.connection is None
+    assert pools["default"].execute("SELECT n FROM numbers WHERE n = %s", [1]) == [(1,)]
+    connection.ensure_connection()
+    with pools.session("default"):
+        pass
+    assert connection.connection is not None
+
+
+def test_raw_connection__is_in_autocommit_and_rolled_back(numbers: Any) -> None:
+    with pools["default"].connection() as raw:
+        raw.cursor().execute("INSERT INTO numbers VALUES (1)")
+        raw.cursor().execute("BEGIN")
+        raw.cursor().execute("INSERT INTO numbers VALUES (2)")
+    assert numbers() == 1
+
+
+def test_sixteen_threads__share_four_connections(vendor: Vendor, use_databases: Any) -> None:
+    pool = {"pool_size": 4, "max_overflow": 0, "pool_timeout": 30}
+    use_databases({"default": vendor.database(pool)})
+    start = threading.Barrier(16)
+    seen: set[int] = set()
+
+    def work() -> int:
+        start.wait()
+        for _ in range(50):
+            if vendor.name in SESSION_ID:
+                seen.add(query(SESSION_ID[vendor.name]))
+            else:
+                query("SELECT 1")
+            connection.close_if_unusable_or_obsolete()
+        return 50
+
+    with ThreadPoolExecutor(16) as executor:
+        done = [future.result() for future in [executor.submit(work) for _ in range(16)]]
+    status = pools["default"].status()
+    assert sum(done) == 800
+    assert status.checkouts == 800
+    assert status.connects <= 4
+    assert len(seen) <= 4
+
+
+def test_fork__gives_the_child_pools_of_its_own(vendor: Vendor, use_databases: Any) -> None:
+    use_databases({"default": vendor.database()})
+    sql = SESSION_ID.get(vendor.name, "SELECT 1")
+    connection.ensure_connection()
+    with pools["default"].connection():
+        pass
+    parents = query(sql)
+    assert pools["default"].status().open == 2
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            clean = pools["default"].status().open == 0 and connection.connection is None
+            fresh = query(sql) != parents or vendor.name == "sqlite"
+            connection.close()
+            pools.dispose_all()
+            status = 0 if clean and fresh else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert query(sql) == parents
+    with pools["default"].connection() as raw:
+        raw.cursor().execute(sql)

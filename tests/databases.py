@@ -1,0 +1,71 @@
+"""Points Django at other databases for one test, and proves that nothing of it is left."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from asgiref.local import Local
+from django.db import connections
+from django.test import override_settings
+
+from django_poolrouter import conf
+from django_poolrouter.apps import mirror_replicas
+from django_poolrouter.registry import registry
+
+ENGINES = {
+    "sqlite": "django_poolrouter.backends.sqlite3",
+    "postgresql": "django_poolrouter.backends.postgresql",
+    "mariadb": "django_poolrouter.backends.mysql",
+}
+ROUTERS = ["django_poolrouter.router.PoolRouter"]
+
+
+@contextmanager
+def configured(databases: Mapping[str, dict[str, Any]], **settings: Any) -> Iterator[None]:
+    """Run a block with these DATABASES and settings; afterwards every lease must be home."""
+    settings = {"POOLROUTER": {}, "DATABASE_ROUTERS": ROUTERS, **settings}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Overriding setting DATABASES", UserWarning)
+        override = override_settings(DATABASES=dict(databases), **settings)
+        override.enable()
+    before = dict(vars(connections))
+    vars(connections).pop("settings", None)
+    connections._settings = None
+    connections._connections = Local(connections.thread_critical)
+    conf.forget(setting="DATABASES")
+    registry.housekeeper.stop()
+    registry._start()
+    mirror_replicas()
+    try:
+        yield
+        connections.close_all()
+        assert_all_home()
+    finally:
+        connections.close_all()
+        registry.dispose_all()
+        registry.housekeeper.stop()
+        vars(connections).clear()
+        vars(connections).update(before)
+        override.disable()
+        conf.forget(setting="DATABASES")
+        registry._start()
+
+
+def assert_all_home() -> None:
+    """Assert that no lease is out and nobody waits, in any pool."""
+    for pool in registry.all_pools():
+        status = pool.status()
+        assert (status.checkedout, status.waiting, status.opening) == (0, 0, 0), pool
+
+
+def eventually(condition: Callable[[], Any], timeout: float = 10.0) -> Any:
+    """Return the condition's first true value, for what no event announces."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout} s: {condition}"
+        time.sleep(0.005)
+    return value
