@@ -14,7 +14,7 @@ from django.http.response import HttpResponseBase, StreamingHttpResponse
 
 from .registry import registry
 from .routing import Scope, scope
-from .routing.scope import aiterate_in, iterate_in
+from .routing.scopes import aiterate_in, iterate_in
 
 COOKIE = "poolrouter"
 SALT = "django_poolrouter.middleware"

@@ -173,8 +173,9 @@ class Registry:
             pool.abandon()
         for wrapper in connections.all(initialized_only=True):
             # A backend without pool keeps its connection, as Django leaves it.
-            if getattr(wrapper, "_lease", None) is not None:
-                wrapper.forget_connection()
+            forget = getattr(wrapper, "forget_lease", None)
+            if forget is not None:
+                forget()
         for call in self.after_fork:
             call()
 
@@ -211,7 +212,7 @@ class MultiDatabasePool(Mapping[str, DatabasePool]):
     def __len__(self) -> int:
         return len(conf.databases())
 
-    def get(self, alias: str, default: Any = None) -> DatabasePool:  # type: ignore[override]
+    def get(self, alias: str, default: Any = None) -> DatabasePool:
         """Return the pool of an alias.
 
         Raises:

@@ -65,7 +65,7 @@ class PooledDatabaseWrapper(_Base):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         stock = cls.creation_class
-        if stock is not None and not issubclass(stock, PooledCreation):
+        if not issubclass(stock, PooledCreation):
             cls.creation_class = type(stock.__name__, (PooledCreation, stock), {})
 
     @property
@@ -98,8 +98,10 @@ class PooledDatabaseWrapper(_Base):
         """
         registry.dispose(self.alias)
 
-    def forget_connection(self) -> None:
+    def forget_lease(self) -> None:
         """In a forked child: drop what belongs to the parent."""
+        if self._lease is None:
+            return
         self.connection = None
         self._lease = self._lender = self._handle = None
         if self.in_atomic_block:
@@ -134,7 +136,7 @@ class PooledDatabaseWrapper(_Base):
 
     def _close(self) -> None:
         if self._lease is None:
-            super()._close()
+            super()._close()  # type: ignore[misc]  # not in the stubs
         else:
             self._give_back()
 

@@ -3,7 +3,7 @@
 from .balancers import BALANCERS, Balancer, Candidate
 from .cluster import Cluster, Decision, Topology
 from .config import ClusterConfig, ReplicaConfig, parse_clusters
-from .scope import Scope, current_scope, scope
+from .scopes import Scope, current_scope, scope
 from .using import Using
 
 __all__ = [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .balancers import Balancer, Candidate
 from .config import ClusterConfig
-from .scope import Scope
+from .scopes import Scope
 from .using import wish
 
 

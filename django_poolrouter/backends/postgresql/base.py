@@ -47,7 +47,7 @@ class PsycopgDriver(Driver):
         status = connection.pgconn.transaction_status
         if status != IDLE:
             if status not in (INTRANS, INERROR):
-                raise base.Database.OperationalError("the connection is busy or broken")
+                raise RuntimeError("the connection is busy or broken")
             connection.rollback()
         if not connection.autocommit:
             connection.autocommit = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 from django.db.backends.sqlite3 import base
@@ -16,7 +17,7 @@ class SQLiteDriver(Driver):
     def ping(self, connection: Any, timeout: float) -> bool:
         try:
             connection.execute("SELECT 1").fetchone()
-        except base.Database.Error:
+        except sqlite3.Error:
             return False
         return True
 
