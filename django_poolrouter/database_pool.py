@@ -86,8 +86,10 @@ class DatabasePool:
 
     # -- use ----------------------------------------------------------------------------
 
-    def checkout(self, timeout: float | None = None) -> tuple[Pool, Lease]:
-        """Return a lease and the pool to check it in to; ``connection()`` is safer.
+    def checkout(self, timeout: float | None = None) -> Lease:
+        """Return a lease, to be given back with ``lease.pool.checkin(lease)``.
+
+        ``connection()`` is safer.
 
         Raises:
             PoolTimeout: none came free in time.
@@ -98,7 +100,7 @@ class DatabasePool:
         """
         pool = self._pool or self._open_pool()
         try:
-            return pool, pool.checkout(timeout)
+            return pool.checkout(timeout)
         except pooling.PoolError as error:
             raise public(error) from error.__cause__
 
@@ -120,11 +122,11 @@ class DatabasePool:
                 yield wrapper.connection
             return
         with connections[self.alias].wrap_database_errors:
-            pool, lease = self.checkout(timeout)
+            lease = self.checkout(timeout)
         try:
             yield lease.connection
         finally:
-            pool.checkin(lease)
+            lease.pool.checkin(lease)
 
     @contextmanager
     def session(self) -> Iterator[BaseDatabaseWrapper]:

@@ -91,33 +91,36 @@ class Registry:
         if self._pid != os.getpid():
             self.renew_after_fork()
         settings = snapshot(wrapper.settings_dict)
+        identity = {key: settings[key] for key in settings.keys() - NOT_IDENTITY}
+        identity["wrapper"] = type(wrapper)
+        with self._lock:
+            made = self._pools.setdefault(wrapper.alias, [])
+            pool = next((pool for known, pool in made if known == identity), None)
+            if pool is None:
+                # Checked only now: Django's own tests set CONN_MAX_AGE later on, and
+                # expect what a backend without pool does.
+                pool = self._make(wrapper, settings)
+                made.append((identity, pool))
+        if pool.connector is None:
+            return Handle(settings, None)
+        pool.connector.settings = settings
+        return Handle(settings, pool)
+
+    def _make(self, wrapper: PooledDatabaseWrapper, settings: Settings) -> DatabasePool:
         try:
             config = conf.pool_config(wrapper.alias, settings)
         except ConfigError as error:
             raise conf.improperly(error) from None
-        return Handle(settings, self._find(wrapper, settings, config) if config else None)
-
-    def _find(
-        self, wrapper: PooledDatabaseWrapper, settings: Settings, config: PoolConfig
-    ) -> DatabasePool:
-        identity = {key: settings[key] for key in settings.keys() - NOT_IDENTITY}
-        identity["wrapper"] = type(wrapper)
-        with self._lock:
-            pools = self._pools.setdefault(wrapper.alias, [])
-            for known, pool in pools:
-                if known == identity:
-                    if pool.connector is not None:
-                        pool.connector.settings = settings
-                    return pool
-            pool = DatabasePool(
-                wrapper.alias,
-                wrapper.vendor,
-                config,
-                wrapper.make_connector(settings, config),
-                self.publish,
-                self.housekeeper.watch,
-            )
-            pools.append((identity, pool))
+        if config is None:
+            return DatabasePool(wrapper.alias, wrapper.vendor)
+        pool = DatabasePool(
+            wrapper.alias,
+            wrapper.vendor,
+            config,
+            wrapper.make_connector(settings, config),
+            self.publish,
+            self.housekeeper.watch,
+        )
         PoolManager.register(pool)
         return pool
 

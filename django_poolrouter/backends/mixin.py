@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as _Base
 
     from ..database_pool import DatabasePool
-    from ..pooling import Lease, Pool, PoolConfig
+    from ..pooling import Lease, PoolConfig
 else:
     _Base = object
 
@@ -59,8 +59,9 @@ class PooledDatabaseWrapper(_Base):
         super().__init__(settings_dict, alias)
         self._handle: Handle | None = None
         self._lease: Lease | None = None
-        self._lender: Pool | None = None
         self._informed_by: DatabasePool | None = None
+        self._is_set_up = False
+        self._is_checking = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -103,7 +104,7 @@ class PooledDatabaseWrapper(_Base):
         if self._lease is None:
             return
         self.connection = None
-        self._lease = self._lender = self._handle = None
+        self._lease = self._handle = None
         if self.in_atomic_block:
             self.closed_in_transaction = self.needs_rollback = True
 
@@ -122,34 +123,43 @@ class PooledDatabaseWrapper(_Base):
         if self._lease is not None:
             # Somebody set wrapper.connection to None without closing it: the backend
             # of SQL Server does, after a failure.
-            self._give_back()
-        self._lender, self._lease = pool.checkout()
+            self._give_back(self._lease)
+        lease = self._lease = pool.checkout()
         if self._informed_by is not pool:
             self._informed_by = pool
             self.__dict__.update(pool.facts)
-        return self._lease.connection
+        self._is_set_up = True
+        return lease.connection
 
     def init_connection_state(self) -> None:
-        # Done when the connection was opened; it would cost a round trip each time.
-        if self._lease is None:
+        # connect() calls this after each checkout, but it was done when the connection
+        # was opened, and would cost a round trip each time.
+        if self._is_set_up:
+            self._is_set_up = False
+        else:
             super().init_connection_state()
 
     def _close(self) -> None:
         if self._lease is None:
             super()._close()  # type: ignore[misc]  # not in the stubs
         else:
-            self._give_back()
+            self._give_back(self._lease)
 
-    def _give_back(self) -> None:
-        lease, lender = self._lease, self._lender
-        # Whoever closes another's connection has put one of his own in its place.
-        broken = self.connection is not lease.connection  # type: ignore[union-attr]
+    def _give_back(self, lease: Lease) -> None:
+        # A failed health check closes; and whoever put another connection in the place of
+        # ours knew why.
+        broken = self._is_checking or self.connection is not lease.connection
         # Leave the connection first: inside atomic() Django goes on with wrapper.connection,
         # and by then another thread may hold it.
-        self.connection = self._lease = self._lender = None
-        lender.checkin(lease, broken=broken)  # type: ignore[union-attr,arg-type]
+        self.connection = self._lease = None
+        lease.pool.checkin(lease, broken=broken)
 
     def close_if_health_check_failed(self) -> None:
-        # The pool tests a connection before it lends it.
-        if self._lease is None:
+        self._is_checking = True
+        try:
             super().close_if_health_check_failed()
+        finally:
+            self._is_checking = False
+
+    def is_usable(self) -> bool:
+        return self.connection is not None and super().is_usable()

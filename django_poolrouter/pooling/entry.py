@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import counters
 from .counters import Words
+
+if TYPE_CHECKING:
+    from .pool import Pool
 
 Probe = Callable[[], bool]
 
@@ -64,11 +67,12 @@ class Entry:
 class Lease:
     """The right to use an entry until checkin; good for one checkin only."""
 
-    __slots__ = ("connection", "entry")
+    __slots__ = ("connection", "entry", "pool")
 
-    def __init__(self, entry: Entry) -> None:
-        """Lend ``entry``; only the pool makes leases."""
+    def __init__(self, entry: Entry, pool: Pool) -> None:
+        """Lend an entry of a pool; only the pool makes leases."""
         self.entry: Entry | None = entry
+        self.pool = pool
         self.connection = entry.connection
 
     def __repr__(self) -> str:

@@ -134,7 +134,7 @@ class Pool:
         cell[counters.THREAD] = entry.holder
         cell[counters.USES] = entry.uses
         cell[counters.SINCE] = entry.used = now
-        return Lease(entry)
+        return Lease(entry, self)
 
     def checkin(self, lease: Lease, *, broken: bool = False) -> None:
         """Give a lease back, with whatever transaction is open rolled back.
