@@ -183,12 +183,12 @@ class Registry:
             call()
 
     def before_fork(self) -> None:
-        """Have no thread of ours running while the process is copied."""
-        self.housekeeper.stop()
+        """Have no thread of ours running while the process is copied.
 
-    def after_fork_in_parent(self) -> None:
-        """Go on with the upkeep."""
-        self.housekeeper.resume()
+        Python warns of the fork of a process that has threads, and looks for them when
+        the hooks have run: so the upkeep goes on with the next connection, not before.
+        """
+        self.housekeeper.stop()
 
 
 def snapshot(settings: Mapping[str, Any]) -> Settings:
@@ -280,6 +280,5 @@ clusters = Clusters()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=registry.before_fork,
-        after_in_parent=registry.after_fork_in_parent,
         after_in_child=registry.renew_after_fork,
     )

@@ -49,6 +49,7 @@ class DjangoConnector:
         self.backend_id = driver.backend_id
         self.close = driver.close
         self.abandon = driver.abandon
+        self.inspect = driver.inspect
         self._driver = driver
         self.reset = self._choose_reset(config.reset)
 

@@ -6,7 +6,23 @@ import ctypes
 import os
 import select
 import time
+from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a server says of itself; None where it does not say."""
+
+    version: str
+    read_only: bool | None = None
+    """Whether it refuses writes, as a replica does."""
+    position: int | None = None
+    """Bytes of the replication log written (primary) or replayed (replica)."""
+    lag_s: float | None = None
+    """Seconds since the last replayed transaction, or behind the primary if it knows."""
+    max_connections: int | None = None
+    """Connections that this account may share with all others."""
 
 
 class Driver:
@@ -35,6 +51,10 @@ class Driver:
         except Exception:
             return False
         return True
+
+    def inspect(self, connection: Any) -> ServerFacts:
+        """Ask the server who it is; raises what the driver raises."""
+        return ServerFacts(version="")
 
     def rollback(self, connection: Any) -> None:
         """End any transaction without a trace; raises if that cannot be done."""

@@ -39,17 +39,15 @@ class Housekeeper:
                 self._thread.start()
 
     def stop(self, patience: float = 0.5) -> None:
-        """End the thread, waiting up to ``patience`` seconds for a connect under way."""
+        """End the thread, waiting up to ``patience`` seconds for a connect under way.
+
+        The next ``watch`` starts another.
+        """
         with self._lock:
             thread, self._thread = self._thread, None
             self._stop.set()
         if thread is not None and thread is not threading.current_thread():
             thread.join(patience)
-
-    def resume(self) -> None:
-        """Go on after ``stop``, where there is something to do."""
-        for pool in list(self._pools):
-            self.watch(pool)
 
     def _run(self, stop: threading.Event) -> None:
         while not stop.wait(self._interval(stop)):

@@ -90,15 +90,18 @@ class Board:
         self.path = folder / f"{stem}{layout.SUFFIX}"
         self._maps: list[mmap.mmap] = []
         draft = folder / f"{stem}.draft"
-        self._file = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        self._lock = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Opened again, for maps keep descriptors that cannot be closed while the words
+            # are in use, and a forked child must close all that hold the lock.
+            self._file = os.open(draft, os.O_RDWR)
             header = layout.pack_header(_describe_process())
             os.pwrite(self._file, header, 0)
             self._size = len(header)
             draft.rename(self.path)
         except OSError:
-            os.close(self._file)
+            os.close(self._lock)
             draft.unlink(missing_ok=True)
             raise
 
@@ -117,6 +120,7 @@ class Board:
 
     def close(self) -> None:
         """Let go of the file without unlocking it: in a forked child it is the parent's."""
+        os.close(self._lock)
         os.close(self._file)
 
     def remove(self) -> None:

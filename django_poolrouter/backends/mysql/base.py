@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import MySQLdb
 from django.db.backends.mysql import base
 
-from ..driver import Deadline, Driver
+from ..driver import Deadline, Driver, ServerFacts
 from ..mixin import PooledDatabaseWrapper
 
 
@@ -33,6 +34,19 @@ class MySQLDriver(Driver):
         except Exception:
             return False
         return True
+
+    def inspect(self, connection: Any) -> ServerFacts:
+        cursor = connection.cursor()
+        cursor.execute("SELECT VERSION(), @@global.read_only, @@global.max_connections")
+        version, read_only, limit = cursor.fetchone()
+        try:
+            cursor.execute("SHOW SLAVE STATUS")
+            names = [column[0] for column in cursor.description]
+            row = cursor.fetchone()
+            lag = dict(zip(names, row, strict=True))["Seconds_Behind_Master"] if row else None
+        except MySQLdb.Error:  # needs a privilege, and has another name on MySQL 8.4
+            lag = None
+        return ServerFacts(version, bool(read_only), lag_s=lag, max_connections=limit)
 
     def rollback(self, connection: Any) -> None:
         # The driver knows about autocommit but not about a BEGIN that somebody executed.

@@ -7,11 +7,22 @@ from typing import Any
 from django.db.backends.postgresql import base
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
-from ..driver import Deadline, Driver
+from ..driver import Deadline, Driver, ServerFacts
 from ..mixin import PooledDatabaseWrapper
 
 # libpq's PQTRANS_*; psycopg's enumeration compares three times slower.
 IDLE, ACTIVE, INTRANS, INERROR = range(4)
+
+INSPECT = """
+SELECT current_setting('server_version'),
+       pg_is_in_recovery(),
+       pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+                            ELSE pg_current_wal_insert_lsn() END, '0/0')::bigint,
+       extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float,
+       current_setting('max_connections')::int
+         - current_setting('superuser_reserved_connections')::int
+         - coalesce(current_setting('reserved_connections', true), '0')::int
+"""
 
 
 class PsycopgDriver(Driver):
@@ -42,6 +53,9 @@ class PsycopgDriver(Driver):
         except Exception:
             return False
         return bool(pgconn.transaction_status == IDLE)
+
+    def inspect(self, connection: Any) -> ServerFacts:
+        return ServerFacts(*connection.execute(INSPECT, prepare=False).fetchone())
 
     def rollback(self, connection: Any) -> None:
         status = connection.pgconn.transaction_status

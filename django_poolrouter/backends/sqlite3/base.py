@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.backends.sqlite3 import base
 
-from ..driver import Driver
+from ..driver import Driver, ServerFacts
 from ..mixin import PooledDatabaseWrapper
 
 
@@ -20,6 +20,9 @@ class SQLiteDriver(Driver):
         except sqlite3.Error:
             return False
         return True
+
+    def inspect(self, connection: Any) -> ServerFacts:
+        return ServerFacts(sqlite3.sqlite_version)
 
     def rollback(self, connection: Any) -> None:
         if connection.in_transaction:
