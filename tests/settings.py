@@ -1,5 +1,14 @@
 """Settings of the test suite."""
 
 SECRET_KEY = "only-for-tests"
-INSTALLED_APPS = ["django_poolrouter"]
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django_poolrouter",
+    "tests.testapp.billing",
+    "tests.testapp.orders",
+    "tests.testapp.shop",
+]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -1,0 +1,17 @@
+"""Stand-ins for what a pool meets: a driver, a clock, and callers in threads."""
+
+from tests.doubles.clock import ManualClock
+from tests.doubles.connector import ConnectFailed, FakeConnection, FakeConnector, Gate, Killed
+from tests.doubles.tasks import LIMIT, Task, eventually
+
+__all__ = [
+    "LIMIT",
+    "ConnectFailed",
+    "FakeConnection",
+    "FakeConnector",
+    "Gate",
+    "Killed",
+    "ManualClock",
+    "Task",
+    "eventually",
+]

@@ -1,0 +1,70 @@
+"""The servers as pytest fixtures: started on first use, once per session."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.servers import FaultProxy, MariadbCluster, PostgresqlCluster, ServersMissing
+from tests.servers.cluster import Cluster
+
+NOT_TESTED = "NOT TESTED: "
+#: Tests that use such a fixture get such a marker, for `pytest -m "not mysql"`.
+MARKERS = {"postgresql": "postgresql", "mariadb": "mysql"}
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlCluster]:
+    """A primary with `replica1` and `replica2`; whoever breaks it mends it."""
+    cluster = PostgresqlCluster(replicas=2)
+    _start_or_skip(cluster)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariadbCluster]:
+    """A primary with `replica1`; whoever breaks it mends it."""
+    cluster = MariadbCluster(replicas=1)
+    _start_or_skip(cluster)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def fault_proxy() -> Iterator[Callable[[int], FaultProxy]]:
+    """Make proxies to ports; all are closed after the test."""
+    with ExitStack() as stack:
+        yield lambda port: stack.enter_context(FaultProxy(port))
+
+
+def _start_or_skip(cluster: Cluster) -> None:
+    try:
+        cluster.start()
+    except ServersMissing as missing:
+        if _servers_are_required():
+            pytest.fail(str(missing), pytrace=False)
+        pytest.skip(f"{NOT_TESTED}{missing}")
+
+
+def _servers_are_required() -> bool:
+    environment = os.environ
+    return environment.get("CI") == "true" or environment.get("POOLROUTER_REQUIRE_SERVERS") == "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with the servers that it uses."""
+    for item in items:
+        for fixture, marker in MARKERS.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what was not tested: a line of dots that ends in green hides it."""
+    reasons = (report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()))
+    for reason in dict.fromkeys(reasons):
+        if NOT_TESTED in reason:
+            text = reason.removeprefix("Skipped: ")
+            terminalreporter.write_line(text, red=True, bold=True)
