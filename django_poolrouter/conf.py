@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.db import connections
+from django.db.utils import load_backend
 from django.utils.crypto import salted_hmac
 from django.utils.module_loading import import_string
 
@@ -24,8 +25,10 @@ from .pooling.config import parse, parse_profiles
 from .routing import ClusterConfig, parse_clusters
 from .routing.balancers import BALANCERS, Balancer
 
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
 KEYS = ("PROFILES", "ROUTING", "NAMESPACE", "RUNTIME_DIR")
-OUR_ENGINES = "django_poolrouter.backends."
 
 T = TypeVar("T")
 
@@ -33,6 +36,16 @@ T = TypeVar("T")
 def databases() -> Mapping[str, Mapping[str, Any]]:
     """Return settings.DATABASES with Django's defaults filled in."""
     return cast("Mapping[str, Mapping[str, Any]]", connections.settings)
+
+
+@lru_cache
+def backend(engine: str) -> type[BaseDatabaseWrapper] | None:
+    """Return the wrapper class of an ENGINE if it pools, be it ours or a subclass; else None."""
+    try:
+        wrapper = load_backend(engine).DatabaseWrapper
+    except (ImportError, ImproperlyConfigured):  # Django tells, when it is used
+        return None
+    return wrapper if hasattr(wrapper, "database_pool") else None
 
 
 def pool_config(alias: str, database: Mapping[str, Any]) -> PoolConfig | None:
@@ -149,7 +162,7 @@ def problems() -> list[Problem]:
     if len(found) > known and any("PROFILES" in problem.where for problem in found):
         return found
     for alias, database in databases().items():
-        if database["ENGINE"].startswith(OUR_ENGINES):
+        if backend(database["ENGINE"]):
             _collect(lambda a=alias, d=database: pool_config(a, d), found)  # type: ignore[misc]
     return found
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from .backends.connector import DjangoConnector
 
 STATUS_KEYS = ("size", "max", "open", "checkedin", "checkedout", "overflow", "waiting")
-NOTHING = PoolStatus(size=0, max=0, open=0, checkedin=0, checkedout=0, overflow=0, waiting=0)
 
 MakePage = Callable[["DatabasePool", PoolConfig], Page]
 
@@ -70,14 +69,7 @@ class DatabasePool:
     def status(self) -> PoolStatus:
         """Return a frozen snapshot of the pool's figures."""
         pool = self._pool
-        if pool is not None:
-            return pool.status()
-        if self.config is None:
-            return NOTHING
-        size, most = self.config.pool_size, self.config.max
-        return PoolStatus(
-            size=size, max=most, open=0, checkedin=0, checkedout=0, overflow=0, waiting=0
-        )
+        return pool.status() if pool else PoolStatus.unopened(self.config)
 
     def get_pool_status(self) -> dict[str, int]:
         """Return size, max, open, checkedin, checkedout, overflow and waiting."""

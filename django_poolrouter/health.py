@@ -6,7 +6,8 @@ import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from .database_pool import NOTHING, DatabasePool
+from .database_pool import DatabasePool
+from .pooling import PoolStatus
 from .registry import pools
 
 
@@ -53,7 +54,7 @@ class PoolHealthMonitor:
             error = self._ask(pool)
         except Exception as failure:
             error = describe(failure, pool)
-        status = pool.status() if pool else NOTHING
+        status = pool.status() if pool else PoolStatus.unopened()
         return PoolHealth(
             healthy=error is None,
             connections_available=max(0, status.max - status.checkedout),
@@ -71,7 +72,8 @@ class PoolHealthMonitor:
         with self._lock:
             # One at a time: checks of a hanging database must not pile up threads.
             if self._probe is None or self._probe.done.is_set():
-                self._probe = _Probe(pool, self._timeout)
+                # A little less, so that the pool's own words come before our time is up.
+                self._probe = _Probe(pool, self._timeout * 0.9)
                 self._probe.start()
             probe = self._probe
         if not probe.done.wait(self._timeout):

@@ -6,7 +6,7 @@ what would be right.  They are shared by the pool's and the router's options.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -54,7 +54,8 @@ def seconds(*, optional: bool = False, above_zero: bool = False) -> Check:
         if value is None and optional:
             return None
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value < 0 or (above_zero and value == 0):
+        # Not math.isfinite(): it fails on whole numbers that no float can hold.
+        if not number or not 0 <= value <= sys.float_info.max or (above_zero and value == 0):
             raise ValueError(wanted + (" or None" if optional else ""))
         return float(value)
 

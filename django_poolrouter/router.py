@@ -52,6 +52,9 @@ class PoolRouter:
             return False
         if model_name is None:
             return db in topology.owners(app_label)
+        model = hints.get("model")
+        if isinstance(model, type):
+            return _owner(model, topology) is cluster
         return topology.owner(app_label, model_name) is cluster
 
     def explain_read(self, model: type[Model], **hints: Any) -> Decision | None:
@@ -104,16 +107,26 @@ def _cluster_for(model: type[Model], hints: dict[str, Any]) -> Cluster | None:
         alias = instance._state.db
         if alias is not None and alias not in topology.by_alias:
             return None
-    # The database cache asks with a class of its own, which has no label.
-    meta = model._meta
-    return topology.owner(meta.app_label, meta.model_name or "")
+    return _owner(model, topology)
 
 
 def _cluster_of(instance: Model, topology: Topology) -> Cluster | None:
     alias = instance._state.db
     if alias is not None:
         return topology.by_alias.get(alias)
-    return topology.owner(instance._meta.app_label, instance._meta.model_name or "")
+    return _owner(instance.__class__, topology)  # request.user is wrapped lazily
+
+
+def _owner(model: type[Model], topology: Topology) -> Cluster | None:
+    """Return the cluster that has a model's table.
+
+    The table of a many-to-many relation lies beside that of the model which declares it,
+    and a proxy has the table of its model, whatever their own names are.
+    """
+    # The database cache asks with a class of its own, which knows nothing of these.
+    model = getattr(model._meta, "auto_created", None) or model
+    meta = (getattr(model._meta, "concrete_model", None) or model)._meta
+    return topology.owner(meta.app_label, meta.model_name or "")
 
 
 def _in_transaction(alias: str) -> bool:

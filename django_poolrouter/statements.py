@@ -27,8 +27,8 @@ _READS = frozenset(
     | {"table", "unlisten", "use", "values", "with"}
 )
 # What makes a write of a statement that begins like a read: WITH … UPDATE, SELECT … INTO,
-# EXPLAIN ANALYZE DELETE.  A word in a literal may raise false alarm, which only pins.
-_WRITES_INSIDE = re.compile(r"\b(insert|update|delete|merge|into)\b", re.IGNORECASE)
+# EXPLAIN ANALYZE DELETE, a second statement.  A literal may raise false alarm, which only pins.
+_WRITES_INSIDE = re.compile(r"\b(insert|update|delete|merge|into)\b|;\s*\S", re.IGNORECASE)
 _LOCKS = re.compile(r"\bfor\s+(no\s+key\s+)?update\b", re.IGNORECASE)
 
 
@@ -39,7 +39,9 @@ def is_write(sql: object) -> bool:
     first = _FIRST_WORD.match(sql)
     if first is None or first[1].lower() not in _READS:
         return bool(sql.strip())
-    return bool(_WRITES_INSIDE.search(sql)) and bool(_WRITES_INSIDE.search(_LOCKS.sub("", sql)))
+    if _WRITES_INSIDE.search(sql, first.end()) is None:
+        return False
+    return _WRITES_INSIDE.search(_LOCKS.sub("", sql[first.end() :])) is not None
 
 
 class StatementRecorder:

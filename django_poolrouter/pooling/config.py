@@ -54,6 +54,10 @@ NATIVE_NAMES = {
     "timeout": "pool_timeout",
     "max_lifetime": "pool_recycle",
 }
+CHECKS_AS_WRITTEN: Mapping[str, options.Check] = {
+    **CHECKS,
+    **{native: CHECKS[ours] for native, ours in NATIVE_NAMES.items()},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,17 +186,17 @@ def _build(
     where: str,
     problems: list[Problem],
 ) -> PoolConfig | None:
-    if not isinstance(profile, str) or profile not in profiles:
+    is_known = isinstance(profile, str) and profile in profiles
+    if not is_known:
         problems.append(_unknown_profile(where, profile, profiles))
-        return None
     named = _translate(overrides, where, problems)
-    good = options.check_all(
-        where, {name: value for name, (_, value) in named.items()}, CHECKS, problems
-    )
+    written = dict(named.values())
+    good = options.check_all(where, written, CHECKS_AS_WRITTEN, problems, ["profile"])
     # Values are set against each other only when each is right by itself.
-    if len(good) < len(named):
+    if not is_known or len(good) < len(named):
         return None
-    config = PoolConfig(**{**profiles[profile], **good}, profile=str(profile))
+    ours = {name: good[as_written] for name, (as_written, _) in named.items()}
+    config = PoolConfig(**{**profiles[profile], **ours}, profile=str(profile))
     _cross_check(config, where, problems)
     return config
 

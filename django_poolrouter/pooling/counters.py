@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .config import PoolConfig
+
 POOL_WORDS = 24  # a few to spare
 CELL_WORDS = 8
 
@@ -129,6 +131,12 @@ class PoolStatus:
     """Connections closed because all were to be replaced."""
     leaks: int = 0
     """Leases reported as held too long."""
+
+    @classmethod
+    def unopened(cls, config: PoolConfig | None = None) -> PoolStatus:
+        """Return the figures of a pool that was not used yet, or of no pool."""
+        size, most = (config.pool_size, config.max) if config else (0, 0)
+        return cls(size=size, max=most, open=0, checkedin=0, checkedout=0, overflow=0, waiting=0)
 
 
 def read(words: Words, now: int) -> PoolStatus:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random as _random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +38,11 @@ def random(candidates: Sequence[Candidate], turn: int) -> Candidate:
 def weighted(candidates: Sequence[Candidate], turn: int) -> Candidate:
     """Each as often as its weight says, interleaved.
 
-    Walks the turns with a stride that shares no factor with the sum of the weights, so
-    that every run of ``sum`` turns gives each candidate exactly its weight, not in blocks.
+    Every run of as many turns as the weights add up to gives each candidate exactly its
+    weight, spread evenly and not in blocks.
     """
-    total = sum(candidate.weight for candidate in candidates)
-    place = turn * _stride(total) % total
-    for candidate in candidates:
-        place -= candidate.weight
-        if place < 0:
-            return candidate
-    raise AssertionError("bug: the weights do not add up")
+    cycle = _cycle(tuple(candidate.weight for candidate in candidates))
+    return candidates[cycle[turn % len(cycle)]]
 
 
 def least_used(candidates: Sequence[Candidate], turn: int) -> Candidate:
@@ -66,11 +62,12 @@ BALANCERS: Mapping[str, Balancer] = {
 }
 
 
-def _stride(total: int) -> int:
-    """Return the number nearest to the golden section of ``total`` that is coprime to it."""
-    from math import gcd
-
-    stride = max(1, round(total * 0.618))
-    while gcd(stride, total) != 1:
-        stride -= 1
-    return stride
+@lru_cache(maxsize=64)
+def _cycle(weights: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the places of one cycle: each has its turns at equal distances from each other."""
+    turns = (
+        ((2 * number + 1) / (2 * weight), place)
+        for place, weight in enumerate(weights)
+        for number in range(weight)
+    )
+    return tuple(place for _, place in sorted(turns))

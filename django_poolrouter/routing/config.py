@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ CLUSTER_CHECKS: Mapping[str, options.Check] = {
     "MAX_LAG": options.seconds(optional=True, above_zero=True),
     "FALLBACK": options.one_of("primary", "error"),
 }
+DEFAULTS = "POOLROUTER['ROUTING']"
 REPLICA_CHECKS: Mapping[str, options.Check] = {"WEIGHT": options.integer(1)}
 
 
@@ -60,8 +61,12 @@ def parse_clusters(
 
     """
     problems: list[Problem] = []
-    common = options.check_all("POOLROUTER['ROUTING']", defaults, CLUSTER_CHECKS, problems)
-    entries = {alias: _mapping(alias, entry, problems) for alias, entry in entries.items()}
+    defaults = _mapping(DEFAULTS, defaults, '{"PIN_SECONDS": 5}', problems)
+    common = options.check_all(DEFAULTS, defaults, CLUSTER_CHECKS, problems)
+    entries = {
+        alias: _mapping(_where(alias), entry, '{"REPLICA_OF": "default"}', problems)
+        for alias, entry in entries.items()
+    }
     parsed = _Entries(entries, problems)
     named = {alias for alias, entry in entries.items() if entry} | set(parsed.parents.values())
     primaries = (named | {default}) - parsed.parents.keys()
@@ -86,6 +91,9 @@ class _Entries:
     def cluster(self, alias: str, common: Mapping[str, Any]) -> ClusterConfig:
         entry = dict(self.entries[alias])
         where = _where(alias)
+        if entry.pop("WEIGHT", None) is not None:
+            text = "belongs to a replica's entry."
+            self._add(f"{where}['WEIGHT']", text, "Write it beside REPLICA_OF.")
         apps, models = self._owned(f"{where}['APPS']", entry.pop("APPS", ()))
         chosen = options.check_all(
             where, entry, CLUSTER_CHECKS, self.problems, also_known=("APPS", "REPLICA_OF")
@@ -102,8 +110,9 @@ class _Entries:
 
     def _check_parent(self, alias: str, parent: Any) -> None:
         where = f"{_where(alias)}['REPLICA_OF']"
-        self.parents[alias] = parent
-        if parent not in self.entries:
+        # A list, say, could not be looked up.
+        self.parents[alias] = parent if isinstance(parent, str) else ""
+        if self.parents[alias] not in self.entries:
             hint = options.did_you_mean(parent, self.entries)
             self._add(where, f"there is no database {options.shorten(parent)}.", hint)
         elif parent == alias:
@@ -123,9 +132,10 @@ class _Entries:
         return ReplicaConfig(alias, chosen.get("WEIGHT", 1))
 
     def _owned(self, where: str, value: Any) -> tuple[frozenset[str], frozenset[str]]:
-        if isinstance(value, str) or not all(isinstance(label, str) for label in value):
-            hint = 'For example ["orders", "billing.Invoice"].'
-            self._add(where, "must be a list of app labels and models.", hint)
+        listed = isinstance(value, Iterable) and not isinstance(value, str)
+        if not listed or not all(isinstance(label, str) for label in value):
+            text = f"must be a list of app labels and models, not {options.shorten(value)}."
+            self._add(where, text, 'For example ["orders", "billing.Invoice"].')
             return frozenset(), frozenset()
         models = frozenset(label.lower() for label in value if "." in label)
         return frozenset(label for label in value if "." not in label), models
@@ -145,11 +155,11 @@ def _check_owners(clusters: tuple[ClusterConfig, ...], problems: list[Problem]) 
                 problems.append(Problem(where, text, "A model lives in one cluster."))
 
 
-def _mapping(alias: str, entry: Any, problems: list[Problem]) -> Mapping[str, Any]:
-    if isinstance(entry, Mapping):
-        return entry
-    hint = 'For example {"REPLICA_OF": "default"}.'
-    problems.append(Problem(_where(alias), "must be a mapping.", hint))
+def _mapping(where: str, value: Any, example: str, problems: list[Problem]) -> Mapping[str, Any]:
+    if isinstance(value, Mapping):
+        return value
+    text = f"must be a mapping, not {options.shorten(value)}."
+    problems.append(Problem(where, text, f"For example {example}."))
     return {}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import wraps
 from types import TracebackType
@@ -69,12 +69,14 @@ class Using:
         self.__exit__(*error)
 
     def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
-        if inspect.iscoroutinefunction(function):
+        # Before Python 3.12 asgiref marks functions by an attribute.
+        if inspect.iscoroutinefunction(function) or hasattr(function, "_is_coroutine"):
+            awaited = cast("Callable[P, Awaitable[Any]]", function)
 
             @wraps(function)
             async def arun(*args: P.args, **kwargs: P.kwargs) -> Any:
                 with self:
-                    return await function(*args, **kwargs)
+                    return await awaited(*args, **kwargs)
 
             return cast("Callable[P, T]", arun)
 

@@ -12,11 +12,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from .. import conf
 from ..options import ConfigError
-from ..pooling import PoolConfig, PoolStatus
+from ..pooling import PoolStatus
 from ..pooling.counters import BACKEND as BACKEND_WORD
 from ..pooling.counters import CELL_WORDS, CREATED, POOL_WORDS, SINCE, THREAD, USES, read
 from . import layout
@@ -213,41 +212,26 @@ def add(statuses: Iterable[PoolStatus]) -> PoolStatus:
 def _sum_up(processes: tuple[ProcessReport, ...], wanted: str | None) -> Iterator[PoolReport]:
     roles = _roles()
     for alias, database in conf.databases().items():
-        if wanted not in (None, alias):
+        backend = conf.backend(database["ENGINE"])
+        if backend is None or wanted not in (None, alias):
             continue
         found = [pool for process in processes for pool in process.pools if pool.alias == alias]
-        config = _config(alias, database)
-        if not found and config is None:
+        try:
+            config = conf.pool_config(alias, database)
+        except ConfigError:  # the system check tells
+            config = None
+        if config is None and not found:
             continue
         role, cluster = roles.get(alias, ("standalone", None))
         yield PoolReport(
             alias=alias,
             role=role,
             cluster=cluster,
-            vendor=found[0].vendor if found else _vendor(database["ENGINE"]),
+            vendor=backend.vendor,
             profile=config.profile if config else found[0].profile,
             processes=len(found),
-            status=add(pool.status for pool in found) if found else _unopened(config),
+            status=add([pool.status for pool in found] or [PoolStatus.unopened(config)]),
         )
-
-
-def _unopened(config: PoolConfig | None) -> PoolStatus:
-    size, most = (config.pool_size, config.max) if config else (0, 0)
-    return PoolStatus(size=size, max=most, open=0, checkedin=0, checkedout=0, overflow=0, waiting=0)
-
-
-def _config(alias: str, database: Any) -> PoolConfig | None:
-    if not database["ENGINE"].startswith(conf.OUR_ENGINES):
-        return None
-    try:
-        return conf.pool_config(alias, database)
-    except ConfigError:  # the system check tells
-        return None
-
-
-def _vendor(engine: str) -> str:
-    name = engine.removeprefix(conf.OUR_ENGINES)
-    return {"sqlite3": "sqlite", "postgis": "postgresql", "mssql": "microsoft"}.get(name, name)
 
 
 def _roles() -> dict[str, tuple[str, str]]:

@@ -102,6 +102,7 @@ class FakeConnector:
         self.on_fileno: Callable[[FakeConnection], object] = nothing
         self.opened: list[FakeConnection] = []
         self.pinged: list[FakeConnection] = []
+        self.ping_timeouts: list[float] = []
         self.was_reset: list[FakeConnection] = []
         self.abandoned: list[FakeConnection] = []
         self.refused = 0
@@ -150,6 +151,7 @@ class FakeConnector:
     def ping(self, connection: FakeConnection, timeout: float) -> bool:
         self._check_open(connection, "pinged")
         self.pinged.append(connection)
+        self.ping_timeouts.append(timeout)
         self.on_ping(connection)
         return connection.alive
 

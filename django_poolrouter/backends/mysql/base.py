@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import MySQLdb
+import MySQLdb  # type: ignore[import-untyped]
 from django.db.backends.mysql import base
 
 from ..driver import Deadline, Driver, ServerFacts

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from django_poolrouter.pooling import Pool, PoolConfig
-from tests.doubles import FakeConnector, ManualClock
+from django_poolrouter.pooling import Pool, PoolConfig, PoolTimeout
+from tests.doubles import FakeConnector, ManualClock, Task, eventually
 
 OPTIONS: dict[str, Any] = {
     "pool_size": 2,
@@ -49,6 +49,31 @@ def make_pool(connector: FakeConnector, clock: ManualClock) -> Iterator[MakePool
         assert pool.is_empty
     assert connector.mistakes == []
     assert connector.live == []
+
+
+def assert_nothing_lost(pool: Pool) -> None:
+    """Assert that as many leases as ever can be had at once, and no more."""
+    assert_at_rest(pool)
+    leases = [pool.checkout(timeout=0) for _ in range(pool.config.max)]
+    with pytest.raises(PoolTimeout):
+        pool.checkout(timeout=0)
+    assert len({id(lease.connection) for lease in leases}) == pool.config.max
+    for lease in leases:
+        pool.checkin(lease)
+
+
+def queued(pool: Pool, work: Callable[..., Any], *args: Any) -> Task:
+    """Run something in a thread that joins the pool's queue, and return when it waits there."""
+    before = pool.status().waiting
+    task = Task(work, *args)
+    eventually(lambda: pool.status().waiting == before + 1 or not task.is_alive())
+    return task
+
+
+def use_once(pool: Pool, number: int = 1) -> None:
+    """Have so many connections leased at once and then idle."""
+    for lease in [pool.checkout() for _ in range(number)]:
+        pool.checkin(lease)
 
 
 def assert_at_rest(pool: Pool) -> None:

@@ -174,14 +174,13 @@ def test_apps__must_be_a_list_of_labels(value: Any) -> None:
         (
             {"BALANCER": "roundrobin"},
             "['BALANCER']: must be one of 'round_robin', 'random', 'weighted', 'least_used', "
-            "or a callable or its dotted path. Did you mean 'round_robin'?, not 'roundrobin'.",
+            "or a callable or its dotted path. Did you mean 'round_robin'?",
         ),
         ({"BALANCER": 3}, "['BALANCER']: must be one of "),
         ({"BALANCER": ["random"]}, "['BALANCER']: must be one of "),
         (
             {"READ_YOUR_WRITES": "pinned"},
-            "['READ_YOUR_WRITES']: must be one of 'position', 'pin', 'off'. "
-            "Did you mean 'pin'?, not 'pinned'.",
+            "['READ_YOUR_WRITES']: must be one of 'position', 'pin', 'off'. Did you mean 'pin'?",
         ),
         ({"READ_YOUR_WRITES": False}, "['READ_YOUR_WRITES']: must be one of "),
         (
@@ -200,7 +199,7 @@ def test_apps__must_be_a_list_of_labels(value: Any) -> None:
         ({"MAX_LAG": "10s"}, "['MAX_LAG']: must be a number of seconds above 0 or None"),
         (
             {"FALLBACK": "eror"},
-            "['FALLBACK']: must be one of 'primary', 'error'. Did you mean 'error'?, not 'eror'.",
+            "['FALLBACK']: must be one of 'primary', 'error'. Did you mean 'error'?",
         ),
         ({"FALLBACK": None}, "['FALLBACK']: must be one of 'primary', 'error', not None."),
     ],
@@ -208,6 +207,7 @@ def test_apps__must_be_a_list_of_labels(value: Any) -> None:
 def test_cluster_option__is_checked_by_name_and_value(entry: Any, told: str) -> None:
     [message] = messages({"default": entry})
     assert message.startswith(f"{ROUTER.format('default')}{told}")
+    assert repr(next(iter(entry.values()))) in message or "unknown option" in message
     if "REPLICAOF" not in entry and "APP" not in entry:
         [message] = messages({"default": {}}, entry)
         start = f"POOLROUTER['ROUTING']{told}".replace("APPS, ", "").replace(", REPLICA_OF", "")
