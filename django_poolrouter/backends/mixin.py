@@ -8,6 +8,7 @@ from django.db.utils import DEFAULT_DB_ALIAS
 from django.utils.asyncio import async_unsafe
 
 from ..registry import Handle, registry
+from . import threads
 from .connector import DjangoConnector
 from .driver import Driver
 
@@ -108,6 +109,20 @@ class PooledDatabaseWrapper(_Base):
         if self.in_atomic_block:
             self.closed_in_transaction = self.needs_rollback = True
 
+    def give_back_at_thread_end(self) -> None:
+        """Check in what a thread that ends here left open, unless others share the wrapper."""
+        if self._lease is not None and not self.allow_thread_sharing:
+            if self.in_atomic_block:
+                self.closed_in_transaction = self.needs_rollback = True
+            self._give_back(self._lease)
+
+    def __del__(self) -> None:
+        # A copy that was dropped without close().  Perhaps the garbage collector runs this,
+        # within code that holds the pool's lock: so it only leaves a note.
+        lease = self.__dict__.get("_lease")
+        if lease is not None:
+            lease.pool.give_up(lease)
+
     # -- where Django connects and closes ------------------------------------------------
 
     def get_connection_params(self) -> dict[str, Any]:
@@ -127,6 +142,7 @@ class PooledDatabaseWrapper(_Base):
         lease = self._lease = pool.checkout()
         if self._informed_by is not pool:
             self._informed_by = pool
+            threads.watch(self)
             self.__dict__.update(pool.facts)
         self._is_set_up = True
         return lease.connection

@@ -43,6 +43,8 @@ MAX_OPENING = 4
 # Lifetimes are cut by up to this share, so that connections opened together do not
 # all have to be replaced together.
 JITTER = 0.05
+# How often a waiting caller looks for leases that finalizers gave up, in seconds.
+COLLECT_EVERY = 0.5
 SECOND = 1_000_000_000
 NEVER = sys.maxsize
 
@@ -93,6 +95,7 @@ class Pool:
         self._last_connect_error: BaseException | None = None
         # Popped and appended to without the lock.
         self._idle: deque[Entry] = deque()
+        self._given_up: deque[Lease] = deque()
         # Written under the lock, read without it; older entries are not lent again.
         self._generation = 0
 
@@ -165,6 +168,10 @@ class Pool:
         else:
             self._put_back(entry)
 
+    def give_up(self, lease: Lease) -> None:
+        """Leave a lease to be checked in soon; takes no lock, so finalizers may call it."""
+        self._given_up.append(lease)
+
     def status(self) -> PoolStatus:
         """Return the figures of this moment."""
         with self._lock:
@@ -204,6 +211,7 @@ class Pool:
 
     def _queue(self, timeout: float) -> Entry:
         """Wait in turn for an entry, or for the right to open one."""
+        self._collect()
         began = self._clock()
         waiter = Waiter(began)
         with self._lock:
@@ -228,10 +236,24 @@ class Pool:
         assert grant is not None
         raise grant
 
+    def _collect(self) -> None:
+        """Check in what was given up."""
+        while self._given_up:
+            try:
+                lease = self._given_up.popleft()
+            except IndexError:
+                return
+            self.checkin(lease)
+
     def _wait(self, waiter: Waiter, began: int, timeout: float) -> None:
         """Wait for the grant; whatever happens, it is not lost."""
+        left = timeout
         try:
-            waiter.wait(timeout)
+            while not waiter.wait(min(left, COLLECT_EVERY)):
+                left -= COLLECT_EVERY
+                if left <= 0:
+                    break
+                self._collect()
         except BaseException:  # KeyboardInterrupt, gevent.Timeout, GreenletExit
             self._refuse(waiter)
             raise
@@ -469,6 +491,7 @@ class Pool:
 
     def upkeep(self) -> None:
         """Close what rested or lived too long, open what min_idle asks for, report leaks."""
+        self._collect()
         self._close_rested()
         self._fill()
         if self.config.leak_after:

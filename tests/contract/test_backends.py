@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -357,3 +358,57 @@ def test_fork__gives_the_child_pools_of_its_own(vendor: Vendor, use_databases: A
     assert query(sql) == parents
     with pools["default"].connection() as raw:
         raw.cursor().execute(sql)
+
+
+ONE = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 5}
+
+
+def test_thread_that_ends_without_close__gives_its_lease_back(
+    vendor: Vendor, use_databases: Any
+) -> None:
+    use_databases({"default": vendor.database(ONE)})
+    gc.disable()
+    try:
+        for _ in range(3):
+            thread = threading.Thread(target=lambda: query("SELECT 1"))
+            thread.start()
+            thread.join()
+    finally:
+        gc.enable()
+    status = pools["default"].status()
+    assert (status.connects, status.checkouts, status.checkedout) == (1, 3, 0)
+
+
+def test_thread_that_ends_in_a_transaction__leaves_nothing_behind(numbers: Any) -> None:
+    def work() -> None:
+        transaction.set_autocommit(False)
+        insert(1)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert numbers() == 0
+
+
+def test_wrapper_shared_with_another_thread__keeps_its_lease(
+    vendor: Vendor, use_databases: Any
+) -> None:
+    use_databases({"default": vendor.database(ONE)})
+    shared = connections["default"].copy()
+    shared.inc_thread_sharing()
+    thread = threading.Thread(target=shared.ensure_connection)
+    thread.start()
+    thread.join()
+    with shared.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    shared.close()
+
+
+def test_dropped_wrapper__gives_its_lease_back(vendor: Vendor, use_databases: Any) -> None:
+    use_databases({"default": vendor.database(ONE)})
+    copied = connections["default"].copy()
+    copied.ensure_connection()
+    del copied
+    gc.collect()
+    assert query("SELECT 1") == 1
+    assert pools["default"].status().connects == 1
