@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
-from django.db import connections
+from django.db import connections, router
 from django.db.utils import load_backend
 from django.utils.crypto import salted_hmac
 from django.utils.module_loading import import_string
@@ -80,7 +80,11 @@ def pool_config(alias: str, database: Mapping[str, Any]) -> PoolConfig | None:
 @lru_cache(maxsize=1)
 def profiles() -> Mapping[str, Mapping[str, Any]]:
     """Return all profiles, each with all its options; raises ConfigError."""
-    return parse_profiles(_poolrouter().get("PROFILES", {}))
+    problems = _wrong_keys()
+    found = _collect(lambda: parse_profiles(_poolrouter().get("PROFILES", {})), problems)
+    if problems or found is None:
+        raise ConfigError(*problems)
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -88,9 +92,12 @@ def clusters() -> tuple[ClusterConfig, ...]:
     """Return the clusters; raises ConfigError."""
     used = {a: d for a, d in databases().items() if d["ENGINE"] != "django.db.backends.dummy"}
     entries = {alias: database.get("ROUTER", {}) for alias, database in used.items()}
-    found = parse_clusters(entries, _poolrouter().get("ROUTING", {}))
-    for cluster in found:
-        balancer(cluster)
+    problems = _wrong_keys()
+    found = _collect(lambda: parse_clusters(entries, _poolrouter().get("ROUTING", {})), problems)
+    for cluster in found or ():
+        _collect(lambda c=cluster: balancer(c), problems)  # type: ignore[misc]
+    if problems or found is None:
+        raise ConfigError(*dict.fromkeys(problems))
     return found
 
 
@@ -98,7 +105,10 @@ def balancer(cluster: ClusterConfig) -> Balancer:
     """Return the function that chooses among the cluster's replicas; raises ConfigError."""
     if isinstance(cluster.balancer, str) and cluster.balancer in BALANCERS:
         return BALANCERS[cluster.balancer]
-    return load(cluster.balancer, f"DATABASES[{cluster.primary!r}]['ROUTER']['BALANCER']")
+    where = f"DATABASES[{cluster.primary!r}]['ROUTER']"
+    if "BALANCER" not in databases()[cluster.primary].get("ROUTER", {}):
+        where = "POOLROUTER['ROUTING']"
+    return load(cluster.balancer, f"{where}['BALANCER']")
 
 
 def load(value: Any, where: str) -> Callable[..., Any]:
@@ -137,39 +147,46 @@ def settings_module() -> str:
 
 
 def uses_router(path: str) -> bool:
-    """Tell whether DATABASE_ROUTERS has the router of that dotted path."""
-    return any(
-        entry == path or getattr(type(entry), "__module__", "") == path.rpartition(".")[0]
-        for entry in settings.DATABASE_ROUTERS
-    )
+    """Tell whether DATABASE_ROUTERS has the router of that dotted path, or a subclass."""
+    return any(isinstance(used, import_string(path)) for used in router.routers)
 
 
 def uses_middleware(path: str) -> bool:
-    """Tell whether MIDDLEWARE has that dotted path."""
-    return path in (settings.MIDDLEWARE or ())
+    """Tell whether MIDDLEWARE has that dotted path, or a subclass."""
+    return any(used == path or _is_subclass(used, path) for used in settings.MIDDLEWARE or ())
 
 
 def problems() -> list[Problem]:
     """Return everything that is wrong in the settings that we read."""
     found: list[Problem] = []
-    poolrouter = getattr(settings, "POOLROUTER", {})
-    if not isinstance(poolrouter, Mapping):
-        return [Problem("POOLROUTER", "must be a mapping.")]
-    found += [options.unknown("POOLROUTER", k, KEYS) for k in poolrouter if k not in KEYS]
-    known = len(found)
     _collect(profiles, found)
     _collect(clusters, found)
-    if len(found) > known and any("PROFILES" in problem.where for problem in found):
-        return found
     for alias, database in databases().items():
         if backend(database["ENGINE"]):
             _collect(lambda a=alias, d=database: pool_config(a, d), found)  # type: ignore[misc]
-    return found
+    # Each once: a wrong profile is in the way of every pool.
+    return list(dict.fromkeys(found))
 
 
 def improperly(error: ConfigError) -> ImproperlyConfigured:
     """Return the error as Django's, for those who start without running the checks."""
     return ImproperlyConfigured(str(error))
+
+
+def _wrong_keys() -> list[Problem]:
+    value = getattr(settings, "POOLROUTER", {})
+    if not isinstance(value, Mapping):
+        text = f"must be a mapping, not {options.shorten(value)}."
+        return [Problem("POOLROUTER", text, f"Known: {', '.join(KEYS)}.")]
+    return [options.unknown("POOLROUTER", key, KEYS) for key in value if key not in KEYS]
+
+
+def _is_subclass(path: str, of: str) -> bool:
+    try:
+        found = import_string(path)
+    except ImportError:  # Django tells
+        return False
+    return isinstance(found, type) and issubclass(found, import_string(of))
 
 
 def _poolrouter() -> Mapping[str, Any]:

@@ -107,6 +107,8 @@ class Registry:
         return Handle(settings, pool)
 
     def _make(self, wrapper: PooledDatabaseWrapper, settings: Settings) -> DatabasePool:
+        if not wrapper.can_be_pooled():
+            return DatabasePool(wrapper.alias, wrapper.vendor)
         try:
             config = conf.pool_config(wrapper.alias, settings)
         except ConfigError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.utils import DEFAULT_DB_ALIAS
 from django.utils.asyncio import async_unsafe
 
@@ -51,7 +52,10 @@ class PooledDatabaseWrapper(_Base):
 
     driver_class: type[Driver] = Driver
     pool_facts: tuple[str, ...] = ()
-    """Attributes that Django derives from a connection, the same for all of a pool."""
+    """Attributes of a wrapper that opening a connection sets, the same for all of a pool."""
+    parameters_are_facts = False
+    """Whether ``pool_facts`` has all that ``get_connection_params()`` sets on a wrapper, so
+    that a checkout can do without."""
     connect_timeout_option = ""
     """The driver's parameter for the longest wait for a connection, in whole seconds."""
     pooled = True
@@ -61,6 +65,7 @@ class PooledDatabaseWrapper(_Base):
         self._handle: Handle | None = None
         self._lease: Lease | None = None
         self._informed_by: DatabasePool | None = None
+        self._connecting_to: DatabasePool | None = None
         self._is_set_up = False
         self._is_checking = False
 
@@ -78,7 +83,7 @@ class PooledDatabaseWrapper(_Base):
             ImproperlyConfigured: the settings are wrong.
 
         """
-        if not self.pooled or not self.settings_dict["NAME"] or self.is_in_memory():
+        if not self.pooled:
             return None
         handle = self._handle
         if handle is None or not handle.fits(self.settings_dict):
@@ -89,9 +94,9 @@ class PooledDatabaseWrapper(_Base):
         """Return what opens connections for this wrapper's pool."""
         return DjangoConnector(type(self), self.alias, settings, config)
 
-    def is_in_memory(self) -> bool:
-        """Tell whether the database lives in its connections, which then must not be shared."""
-        return False
+    def can_be_pooled(self) -> bool:
+        """Tell whether it is a database of its own, and not Django's way to the server."""
+        return self.settings_dict["NAME"] is not None and self.alias != NO_DB_ALIAS
 
     def close_pool(self) -> None:
         """Close idle connections and forget the pool; the next use opens a fresh one.
@@ -125,14 +130,24 @@ class PooledDatabaseWrapper(_Base):
 
     # -- where Django connects and closes ------------------------------------------------
 
+    def connect(self) -> None:
+        self._connecting_to = self.database_pool
+        try:
+            super().connect()
+        finally:
+            self._connecting_to = None
+
     def get_connection_params(self) -> dict[str, Any]:
+        known = self._connecting_to is not None and self._connecting_to is self._informed_by
+        if known and self.parameters_are_facts:
+            return {}
         parameters: dict[str, Any] = super().get_connection_params()
         parameters.pop("pool", None)
         return parameters
 
     @async_unsafe
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        pool = self.database_pool
+        pool = self._connecting_to or self.database_pool
         if pool is None:
             return super().get_new_connection(conn_params)
         if self._lease is not None:
@@ -146,6 +161,11 @@ class PooledDatabaseWrapper(_Base):
             self.__dict__.update(pool.facts)
         self._is_set_up = True
         return lease.connection
+
+    def _set_autocommit(self, autocommit: bool) -> None:
+        # A connection comes out of the pool in autocommit.
+        if not (autocommit and self._is_set_up and self._connecting_to is not None):
+            super()._set_autocommit(autocommit)  # type: ignore[misc]  # not in the stubs
 
     def init_connection_state(self) -> None:
         # connect() calls this after each checkout, but it was done when the connection

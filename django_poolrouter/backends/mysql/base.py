@@ -59,5 +59,6 @@ class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
     """Django's MySQL backend with a pool."""
 
     driver_class = MySQLDriver
-    pool_facts = ("mysql_server_data",)
+    parameters_are_facts = True
+    pool_facts = ("isolation_level", "mysql_server_data")
     connect_timeout_option = "connect_timeout"

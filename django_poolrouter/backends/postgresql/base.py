@@ -75,6 +75,7 @@ class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
     """Django's PostgreSQL backend with our pool instead of psycopg_pool's."""
 
     driver_class = PsycopgDriver if is_psycopg3 else Driver
+    parameters_are_facts = True
     pool_facts = ("isolation_level", "pg_version")
     connect_timeout_option = "connect_timeout"
     # Django's own pool, which reads the same option.

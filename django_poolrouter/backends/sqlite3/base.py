@@ -35,6 +35,9 @@ class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
     """Django's SQLite backend with a pool for databases in files."""
 
     driver_class = SQLiteDriver
+    parameters_are_facts = True
+    pool_facts = ("transaction_mode", "init_commands")
 
-    def is_in_memory(self) -> bool:
-        return bool(self.is_in_memory_db())
+    def can_be_pooled(self) -> bool:
+        # A database in memory lives and dies with its connections.
+        return super().can_be_pooled() and not self.is_in_memory_db()
