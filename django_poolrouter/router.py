@@ -11,6 +11,7 @@ from django.db.models import Model
 from .registry import registry
 from .routing import Cluster, Decision, Topology, Using, current_scope
 from .routing.using import Role
+from .statements import in_transaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -130,4 +131,4 @@ def _owner(model: type[Model], topology: Topology) -> Cluster | None:
 
 
 def _in_transaction(alias: str) -> bool:
-    return connections[alias].in_atomic_block
+    return in_transaction(connections[alias])

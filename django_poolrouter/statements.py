@@ -44,6 +44,12 @@ def is_write(sql: object) -> bool:
     return _WRITES_INSIDE.search(_LOCKS.sub("", sql[first.end() :])) is not None
 
 
+def in_transaction(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether what is written now will be committed later; never connects."""
+    manual = connection.connection is not None and not connection.autocommit
+    return connection.in_atomic_block or manual
+
+
 class StatementRecorder:
     """An execute wrapper that tells the scope what ran on one connection of a cluster."""
 
@@ -52,6 +58,11 @@ class StatementRecorder:
     def __init__(self, cluster: Cluster, connection: BaseDatabaseWrapper) -> None:
         self.cluster = cluster
         self.connection = connection
+
+    @property
+    def in_atomic_block(self) -> bool:
+        """Tell the scope whether the transaction that wrote goes on."""
+        return in_transaction(self.connection)
 
     def __call__(
         self, execute: Execute, sql: Any, params: Any, many: bool, context: dict[str, Any]
@@ -63,7 +74,7 @@ class StatementRecorder:
             if self.connection.alias != self.cluster.primary:
                 current_scope().note_read(self.cluster.primary)
             elif is_write(sql):
-                self.cluster.note_write(current_scope(), self.connection)
+                self.cluster.note_write(current_scope(), self)
 
 
 def record_statements(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:

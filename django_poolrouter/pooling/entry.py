@@ -25,6 +25,7 @@ class Entry:
         "connection",
         "created",
         "expires",
+        "fresh",
         "generation",
         "holder",
         "leak_reported",
@@ -52,6 +53,7 @@ class Entry:
         self.cell_number, self.cell = cell
         self.quiet = quiet
         self.backend = backend
+        self.fresh = True  # opened by whoever uses it first, so known to be alive
         self.used = created
         self.uses = 0
         self.holder = 0

@@ -36,7 +36,11 @@ class Housekeeper:
                     name="poolrouter-housekeeper",
                     daemon=True,
                 )
-                self._thread.start()
+                try:
+                    self._thread.start()
+                except RuntimeError as error:  # no more threads, or the interpreter ends
+                    logger.debug("no upkeep of the pools: %s", error)
+                    self._thread = None
 
     def stop(self, patience: float = 0.5) -> None:
         """End the thread, waiting up to ``patience`` seconds for a connect under way.
@@ -51,11 +55,16 @@ class Housekeeper:
 
     def _run(self, stop: threading.Event) -> None:
         while not stop.wait(self._interval(stop)):
-            for pool in list(self._pools):
-                try:
-                    pool.upkeep()
-                except Exception:
-                    logger.exception("upkeep of %r failed", pool)
+            self._keep_up()
+
+    def _keep_up(self) -> None:
+        with self._lock:
+            pools = list(self._pools)
+        for pool in pools:
+            try:
+                pool.upkeep()
+            except Exception:
+                logger.exception("upkeep of %r failed", pool)
 
     def _interval(self, stop: threading.Event) -> float:
         """Return the seconds until the next round; ends the thread when there is none."""

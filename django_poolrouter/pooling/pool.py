@@ -24,7 +24,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import counters
@@ -91,6 +91,7 @@ class Pool:
         self._entries: set[Entry] = set()
         self._waiters = WaitQueue()
         self._opening = 0
+        self._closing = 0  # off the books, but not closed yet: they still take room
         self._closed = False
         self._last_connect_error: BaseException | None = None
         # Popped and appended to without the lock.
@@ -122,14 +123,16 @@ class Pool:
             Exception: what the driver raised when a connection could not be opened.
 
         """
+        limit = self.config.pool_timeout if timeout is None else timeout
         try:
             entry = self._idle.pop()
+            began = now = self._clock()
         except IndexError:
-            entry = self._queue(self.config.pool_timeout if timeout is None else timeout)
-        now = self._clock()
-        # What was just opened has not been used, and is known to be alive.
-        if entry.uses and (fault := self._fault(entry, now)):
-            entry = self._replace(entry, fault)
+            began = self._clock()
+            entry = self._queue(began, limit)
+            now = self._clock()
+        while not entry.fresh and (fault := self._fault(entry, now)):
+            entry = self._replace(entry, fault, began, limit)
             now = self._clock()
         entry.uses += 1
         entry.holder = get_ident()
@@ -196,23 +199,23 @@ class Pool:
     @property
     def is_empty(self) -> bool:
         """Tell whether no connection is open or being opened."""
-        return not (self._entries or self._opening)
+        return not (self._entries or self._opening or self._closing)
 
     def abandon(self) -> None:
         """Make the parent's connections harmless in a forked child; takes no lock.
 
         The lock may have been held by a thread that does not exist here.  The pool must
-        not be used afterwards.
+        not be used afterwards, but for the checkins of blocks that the child leaves.
         """
+        self._lock = threading.Lock()
         for entry in list(self._entries):
             self._connector.abandon(entry.connection)
 
     # -- checkout, when no entry is idle -----------------------------------------------
 
-    def _queue(self, timeout: float) -> Entry:
+    def _queue(self, began: int, timeout: float) -> Entry:
         """Wait in turn for an entry, or for the right to open one."""
         self._collect()
-        began = self._clock()
         waiter = Waiter(began)
         with self._lock:
             if self._closed:
@@ -226,8 +229,29 @@ class Pool:
                 self._words[counters.REFUSED] += 1
                 message = f"pool {self.name!r}: {limit} callers wait already; {self._figures()}"
                 raise PoolExhausted(message) from self._last_connect_error
+        return self._take(waiter, timeout)
+
+    def _replace(self, entry: Entry, fault: int, began: int, timeout: float) -> Entry:
+        """Close a faulty entry and get another, before all who wait: it was this caller's turn."""
+        waiter = Waiter(began)
+        with self._lock:
+            self._forget(entry, fault)
+            if self._closed:
+                waiter.give(PoolClosed(f"pool {self.name!r} is closed"))
+            else:
+                self._waiters.join(waiter, first=True)
+                self._match()
+        try:
+            self._close(entry.connection)
+        except BaseException:
+            self._refuse(waiter)
+            raise
+        return self._take(waiter, timeout)
+
+    def _take(self, waiter: Waiter, timeout: float) -> Entry:
+        """Wait for the grant and return the entry that it is, or that it lets us open."""
         if waiter.grant is None:
-            self._wait(waiter, began, timeout)
+            self._wait(waiter, timeout)
         grant = waiter.grant
         if isinstance(grant, Entry):
             return grant
@@ -245,11 +269,13 @@ class Pool:
                 return
             self.checkin(lease)
 
-    def _wait(self, waiter: Waiter, began: int, timeout: float) -> None:
+    def _wait(self, waiter: Waiter, timeout: float) -> None:
         """Wait for the grant; whatever happens, it is not lost."""
-        left = timeout
+        began = waiter.since
+        # What was spent on testing a connection in vain counts too.
+        left = timeout - (self._clock() - began) / SECOND
         try:
-            while not waiter.wait(min(left, COLLECT_EVERY)):
+            while not waiter.wait(max(0.0, min(left, COLLECT_EVERY))):
                 left -= COLLECT_EVERY
                 if left <= 0:
                     break
@@ -303,7 +329,7 @@ class Pool:
         return self._opening < MAX_OPENING and self._room() > 0
 
     def _room(self) -> int:
-        return self.config.max - len(self._entries) - self._opening
+        return self.config.max - len(self._entries) - self._opening - self._closing
 
     def _note_queue(self) -> None:
         """Write down what changes with the queue; the caller holds the lock."""
@@ -328,8 +354,12 @@ class Pool:
         generation = self._generation
         try:
             connection = self._connector.open()
-            quiet = quiet_probe(self._connector.fileno(connection))
-            backend = self._connector.backend_id(connection)
+            try:
+                quiet = quiet_probe(self._connector.fileno(connection))
+                backend = self._connector.backend_id(connection)
+            except BaseException:
+                self._shut(connection)
+                raise
         except BaseException as error:
             with self._lock:
                 self._opening -= 1
@@ -356,7 +386,11 @@ class Pool:
         if self._closed:
             self._retire(entry)
             raise PoolClosed(f"pool {self.name!r} was closed while a connection was opened")
-        self._on_open(self)
+        try:
+            self._on_open(self)
+        except BaseException:
+            self._retire(entry)
+            raise
         return entry
 
     def _lifetime(self) -> int:
@@ -375,10 +409,10 @@ class Pool:
                 return 0
             if self._connector.ping(entry.connection, self.config.ping_timeout):
                 return 0
+            self._clear_with(entry)
         except BaseException:
             self._retire(entry, counters.LOST)
             raise
-        self._clear_with(entry)
         return counters.LOST
 
     def _clear_with(self, entry: Entry) -> None:
@@ -392,14 +426,6 @@ class Pool:
                 self._generation += 1
         self._sweep()
 
-    def _replace(self, entry: Entry, fault: int) -> Entry:
-        """Open a connection in the place of a faulty one, so that the place is not lost."""
-        with self._lock:
-            self._forget(entry, fault)
-            self._opening += 1
-        self._close(entry.connection)
-        return self._open()
-
     def _put_back(self, entry: Entry) -> None:
         """Give the entry to the first waiter, or to the idle ones, or close it."""
         now = self._clock()
@@ -409,6 +435,7 @@ class Pool:
         if now >= entry.expires:
             self._retire(entry, counters.RECYCLED)
             return
+        entry.fresh = False
         entry.used = now
         entry.holder = 0
         entry.leak_reported = False
@@ -416,8 +443,9 @@ class Pool:
         if self._waiters or len(self._entries) > self.config.pool_size:
             if not self._hand_over(entry):
                 self._close(entry.connection)
-            return
-        self._idle.append(entry)
+                return
+        else:
+            self._idle.append(entry)
         # Look again: since the tests above, a caller may have begun to wait and another
         # may have cleared the pool, and neither saw this entry.
         if self._waiters:
@@ -443,12 +471,15 @@ class Pool:
         """Close an entry that is in no place, and let a waiter use its room."""
         with self._lock:
             self._forget(entry, fault)
-            self._match()
         self._close(entry.connection)
 
     def _forget(self, entry: Entry, fault: int = 0) -> None:
-        """Take the entry off the books; the caller holds the lock and closes it afterwards."""
+        """Take the entry off the books; the caller holds the lock and closes it afterwards.
+
+        Until then it keeps its room: the server would count one connection too many.
+        """
         self._entries.remove(entry)
+        self._closing += 1
         self.page.free_cell(entry.cell_number)
         self._words[counters.CLOSES] += 1
         if fault:
@@ -459,19 +490,26 @@ class Pool:
         for entry in self._take_idle(lambda entry: entry.generation != self._generation):
             self._retire(entry, counters.CLEARED)
 
-    def _take_idle(self, unwanted: Callable[[Entry], bool]) -> list[Entry]:
-        """Take the unwanted entries off the deque, longest idle first."""
-        taken = []
+    def _take_idle(self, unwanted: Callable[[Entry], bool]) -> Iterator[Entry]:
+        """Take the unwanted entries off the deque one by one, longest idle first."""
         for entry in list(self._idle):
             if unwanted(entry):
                 try:
                     self._idle.remove(entry)
                 except ValueError:  # lent since; whoever has it finds out
                     continue
-                taken.append(entry)
-        return taken
+                yield entry
 
     def _close(self, connection: Any) -> None:
+        """Close what was taken off the books, and let a waiter use its room."""
+        try:
+            self._shut(connection)
+        finally:
+            with self._lock:
+                self._closing -= 1
+                self._match()
+
+    def _shut(self, connection: Any) -> None:
         try:
             self._connector.close(connection)
         except Exception:
@@ -504,10 +542,8 @@ class Pool:
 
         def unwanted(entry: Entry) -> bool:
             nonlocal spare
-            if now >= entry.expires:
-                return True
             spare -= 1
-            return spare >= 0 and now - entry.used >= rest
+            return now >= entry.expires or (spare >= 0 and now - entry.used >= rest)
 
         for entry in self._take_idle(unwanted):
             self._retire(entry, counters.RECYCLED)
@@ -521,6 +557,7 @@ class Pool:
                 if len(self._entries) + self._opening >= self.config.pool_size:
                     return
                 self._opening += 1
+                self._note_queue()
             try:
                 entry = self._open()
             except Exception as error:
@@ -530,7 +567,7 @@ class Pool:
 
     def _report_leaks(self, limit: int) -> None:
         now = self._clock()
-        for entry in self._leased(now - limit):
+        for entry, since in self._leased(now - limit):
             with self._lock:
                 if entry.leak_reported or entry not in self._entries:
                     continue
@@ -541,15 +578,16 @@ class Pool:
             logger.warning(
                 "pool %s: a connection is in use for %.1f s, longer than leak_after, by:\n%s",
                 self.name,
-                (now - entry.cell[counters.SINCE]) / 1e9,
+                (now - since) / 1e9,
                 stack,
             )
 
-    def _leased(self, before: int) -> list[Entry]:
-        """Return the entries leased since before a time (monotonic ns)."""
+    def _leased(self, before: int) -> list[tuple[Entry, int]]:
+        """Return the entries leased since before a time (monotonic ns), and since when."""
         with self._lock:
-            return [e for e in self._entries if 0 < e.cell[counters.SINCE] <= before]
+            found = [(entry, entry.cell[counters.SINCE]) for entry in self._entries]
+        return [(entry, since) for entry, since in found if 0 < since <= before]
 
 
 def _ns(seconds: float) -> int:
-    return int(seconds * SECOND)
+    return int(min(seconds * SECOND, NEVER))

@@ -53,9 +53,11 @@ class WaitQueue:
     def __len__(self) -> int:
         return len(self._waiters)
 
-    def join(self, waiter: Waiter) -> None:
-        """Stand last in the queue."""
+    def join(self, waiter: Waiter, *, first: bool = False) -> None:
+        """Stand last in the queue, or first."""
         self._waiters[waiter] = None
+        if first:
+            self._waiters.move_to_end(waiter, last=False)
 
     def leave(self, waiter: Waiter) -> None:
         """Leave the queue, wherever in it; no harm if already out."""

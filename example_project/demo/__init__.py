@@ -1,0 +1,1 @@
+"""python -m example_project.demo: the shop on real servers, under traffic, and what that shows."""

@@ -1,0 +1,8 @@
+"""For WSGI servers: gunicorn -c example_project/gunicorn.conf.py example_project.wsgi."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "example_project.settings")
+application = get_wsgi_application()
