@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -77,28 +78,33 @@ def _finish(request: HttpRequest, response: Response, entered: Scope) -> Respons
 
 
 def _read_cookie(request: HttpRequest) -> dict[str, float]:
+    """Return until when clusters are pinned; what we did not write counts for nothing."""
     value = request.COOKIES.get(COOKIE)
     if not value:
         return {}
     try:
         pins = signing.loads(value, salt=SALT)
-    except signing.BadSignature:
+    except (signing.BadSignature, ValueError, zlib.error):
+        # All but the first mean that it was signed with our key and is not ours.
         return {}
-    return cast("dict[str, float]", pins)
+    if not isinstance(pins, dict):
+        return {}
+    return {name: until for name, until in pins.items() if isinstance(until, float)}
 
 
 def _write_cookie(request: HttpRequest, response: Response, entered: Scope) -> None:
-    now = time.time()
-    pins = {
-        cluster.primary: round(now + seconds, 3)
+    left = {
+        cluster.primary: seconds
         for cluster in registry.topology.clusters.values()
         if (seconds := entered.pinned_for(cluster.primary, cluster.pin_seconds))
     }
-    if pins:
+    if left:
+        now = time.time()
+        pins = {primary: round(now + seconds, 3) for primary, seconds in left.items()}
         response.set_cookie(
             COOKIE,
             signing.dumps(pins, salt=SALT),
-            max_age=math.ceil(max(pins.values()) - now),
+            max_age=math.ceil(max(left.values())),
             secure=request.is_secure(),
             httponly=True,
             samesite="Lax",

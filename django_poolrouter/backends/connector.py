@@ -62,6 +62,7 @@ class DjangoConnector:
             wrapper.init_connection_state()
             for name in wrapper.pool_facts:
                 self.facts[name] = getattr(wrapper, name)
+            self._driver.adopt(wrapper.connection)
         except BaseException:
             wrapper.close()
             raise

@@ -39,6 +39,9 @@ class Driver:
         """Return the server's number for the session, or 0."""
         return 0
 
+    def adopt(self, connection: Any) -> None:
+        """Prepare a connection that was just opened, before anybody uses it."""
+
     def ping(self, connection: Any, timeout: float) -> bool:
         """Tell whether the server answers within ``timeout`` seconds, if that can be bounded."""
         try:

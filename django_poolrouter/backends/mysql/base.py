@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import MySQLdb  # type: ignore[import-untyped]
 from django.db.backends.mysql import base
+from django.db.backends.utils import debug_transaction
+from django.utils.functional import cached_property
+from MySQLdb.connections import Connection  # type: ignore[import-untyped]
 
 from ..driver import Deadline, Driver, ServerFacts
 from ..mixin import PooledDatabaseWrapper
 
+# Statements that surely begin no transaction in autocommit; not what else a BEGIN may hide
+# in, such as CALL, XA, EXECUTE or several statements at once.
+_HARMLESS = re.compile(
+    rb"\s*(select|insert|update|delete|replace|show|do|explain|describe|with|values)\b[^;]*\Z",
+    re.IGNORECASE,
+)
+
+
+class WatchedConnection(Connection):  # type: ignore[misc]
+    """The driver's connection, which remembers whether somebody may have sent a BEGIN.
+
+    The driver itself only knows of autocommit.
+    """
+
+    may_have_begun = False
+
+    def query(self, query: bytes) -> None:
+        """Send a statement; every cursor does it by this method."""
+        if not _HARMLESS.match(query):
+            self.may_have_begun = True
+        super().query(query)
+
 
 class MySQLDriver(Driver):
     """mysqlclient."""
+
+    def adopt(self, connection: Any) -> None:
+        # Not passed to connect(): tracing tools replace that, and return what they like.
+        if type(connection) is Connection:
+            connection.__class__ = WatchedConnection
 
     def fileno(self, connection: Any) -> int | None:
         return int(connection.fileno())
@@ -49,9 +80,11 @@ class MySQLDriver(Driver):
         return ServerFacts(version, bool(read_only), lag_s=lag, max_connections=limit)
 
     def rollback(self, connection: Any) -> None:
-        # The driver knows about autocommit but not about a BEGIN that somebody executed.
-        connection.rollback()
-        if not connection.get_autocommit():
+        autocommit = connection.get_autocommit()
+        if not autocommit or getattr(connection, "may_have_begun", True):
+            connection.rollback()
+            connection.may_have_begun = False
+        if not autocommit:
             connection.autocommit(True)
 
 
@@ -62,3 +95,31 @@ class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
     parameters_are_facts = True
     pool_facts = ("isolation_level", "mysql_server_data")
     connect_timeout_option = "connect_timeout"
+    _is_atomic = False
+
+    @cached_property
+    def mysql_server_data(self) -> dict[str, Any]:
+        """What Django asks the server for each new wrapper, so for each request under ASGI."""
+        known = self.database_pool.facts if self.database_pool else {}
+        return known.get("mysql_server_data") or super().mysql_server_data
+
+    def set_autocommit(
+        self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False
+    ) -> None:
+        super().set_autocommit(autocommit, force_begin_transaction_with_broken_autocommit)
+        # Only the outermost atomic() forces; who switches autocommit off by hand commits by hand.
+        self._is_atomic = force_begin_transaction_with_broken_autocommit and not autocommit
+
+    def _commit(self) -> None:
+        """Commit; at the end of the outermost atomic() with the statement that follows anyway.
+
+        SET autocommit=1 commits the open transaction, so that stock Django's COMMIT before
+        it is a round trip for nothing.  Entering with BEGIN instead of SET autocommit=0
+        would save one too, but after a deadlock or DDL inside the block the rest of it would
+        be committed statement by statement.
+        """
+        if self._is_atomic and self._lease is not None and self.connection is not None:
+            with debug_transaction(self, "COMMIT"), self.wrap_database_errors:
+                self.connection.autocommit(True)
+        else:
+            super()._commit()  # type: ignore[misc]  # not in the stubs
