@@ -140,6 +140,7 @@ class Connection:
     """What the recorder asks of one."""
 
     in_atomic_block = False
+    connection = None
 
     def __init__(self, alias: str) -> None:
         self.alias = alias

@@ -138,7 +138,7 @@ def test_timeout__is_the_pools_own_by_default(make_pool: MakePool) -> None:
 
 
 @pytest.mark.parametrize("timeout", [0, -1, -0.5])
-def test_timeout__of_nothing_or_less_does_not_wait(make_pool: MakePool, timeout: float):
+def test_timeout__of_nothing_or_less_does_not_wait(make_pool: MakePool, timeout: float) -> None:
     pool = make_pool(pool_size=1)
     lease = pool.checkout()
     assert isinstance(Task(pool.checkout, timeout).error(), PoolTimeout)
@@ -146,7 +146,7 @@ def test_timeout__of_nothing_or_less_does_not_wait(make_pool: MakePool, timeout:
     assert_nothing_lost(pool)
 
 
-def test_timeout__says_the_figures(make_pool: MakePool, clock: ManualClock):
+def test_timeout__says_the_figures(make_pool: MakePool, clock: ManualClock) -> None:
     pool = make_pool(pool_size=1, max_overflow=1, profile="web")
     leases = [pool.checkout(), pool.checkout()]
     waiter = queued(pool, pool.checkout)
@@ -175,7 +175,7 @@ def test_timeout__chains_the_last_connect_error(
     connector.on_open = gate = Gate()
     opener = Task(pool.checkout)
     gate.wait_for()
-    with pytest.raises(PoolTimeout, match="1 in use .* 1 opening") as caught:
+    with pytest.raises(PoolTimeout, match=r"1 in use .* 1 opening") as caught:
         pool.checkout(timeout=0)
     assert caught.value.__cause__ is failed.value
     gate.open()
@@ -265,7 +265,7 @@ def test_max__counts_connections_that_are_being_opened(
     tasks = [Task(pool.checkout) for _ in range(3)]
     gate.wait_for(3)
     assert pool.status().opening == 3
-    with pytest.raises(PoolTimeout, match="0 in use .* 0 idle, 3 opening"):
+    with pytest.raises(PoolTimeout, match=r"0 in use .* 0 idle, 3 opening"):
         pool.checkout(timeout=0)
     gate.open()
     for task in tasks:
@@ -348,7 +348,7 @@ def test_driver__is_never_called_with_the_lock_held(
 # -- figures -------------------------------------------------------------------------------------
 
 
-def test_status__adds_up(make_pool: MakePool, connector: FakeConnector, clock: ManualClock):
+def test_status__adds_up(make_pool: MakePool, connector: FakeConnector, clock: ManualClock) -> None:
     pool = make_pool(pool_size=2, max_overflow=1, max_waiting=1)
     leases = [pool.checkout() for _ in range(3)]
     clock.advance(2)

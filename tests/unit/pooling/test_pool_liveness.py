@@ -217,32 +217,24 @@ def test_faulty_connection__costs_nobody_his_turn(
     pool.checkin(second.result())
 
 
-def test_timeout__holds_for_waiting_and_testing_together(
+def test_timeout__holds_for_testing_and_waiting_together(
     make_pool: MakePool, connector: FakeConnector, clock: ManualClock
 ) -> None:
-    pool = make_pool(pool_size=2)
-    use_once(pool, 2)
+    pool = make_pool(pool_size=MAX_OPENING + 1)
     lease = pool.checkout()
+    connector.on_open = gate = Gate()
+    openers = [Task(pool.checkout) for _ in range(MAX_OPENING)]
+    gate.wait_for(MAX_OPENING)
+    pool.checkin(lease)
     connector.opened[0].alive = False
     clock.advance(5)
-
-    def slow_ping(_: object) -> None:
-        clock.advance(3)  # while somebody else takes the room
-        connector.on_open = opening
-
-    opening = Gate()
-    connector.on_ping = slow_ping
-    connector.on_close = closing = Gate()
-    task = Task(pool.checkout, 3)
-    closing.wait_for()
-    closing.open()
-    # Its own room is free again, so that it may open; that is no waiting.
-    opening.wait_for()
-    with pytest.raises(PoolTimeout):
-        pool.checkout(timeout=0)
-    opening.open()
-    pool.checkin(task.result())
-    pool.checkin(lease)
+    connector.on_ping = lambda _: clock.advance(3)
+    with pytest.raises(PoolTimeout, match=r"within 3 s \(waited 3.0 s\)"):
+        pool.checkout(timeout=3)
+    gate.open()
+    for lease in [opener.result() for opener in openers]:
+        pool.checkin(lease)
+    assert_nothing_lost(pool)
 
 
 # -- age -----------------------------------------------------------------------------------------

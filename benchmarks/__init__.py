@@ -1,0 +1,1 @@
+"""Speed beside the peers, as ratios within one run: ``python -m benchmarks``."""

@@ -1,0 +1,39 @@
+"""Run all benchmarks and print what was found; exits with 1 if a limit is missed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+from benchmarks import pool_alone, routing, spike, through_django
+from tests.servers import MariadbCluster, PostgresqlCluster
+
+
+def main() -> int:
+    missed = 0
+    missed += show("The pool alone", pool_alone.lines())
+    missed += show("A spike", spike.lines())
+    missed += show("The router", routing.lines())
+    for vendor, cluster in (
+        ("postgresql", PostgresqlCluster(replicas=0)),
+        ("mariadb", MariadbCluster(replicas=0)),
+    ):
+        with cluster:
+            cluster.create_database("bench")
+            server = cluster.settings("primary", name="bench")
+            missed += show(f"Through Django, {vendor}", through_django.lines(vendor, server))
+    return 1 if missed else 0
+
+
+def show(title: str, lines: Iterable[str]) -> int:
+    """Print lines as they come; returns how many limits were missed."""
+    print(f"\n{title}", flush=True)
+    missed = 0
+    for line in lines:
+        print(line, flush=True)
+        missed += line.startswith("MISS")
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""A project with tests of its own, which `test_test_runner` runs as a user would."""

@@ -1,0 +1,14 @@
+"""Settings of the project; DATABASES is JSON in the environment."""
+
+import json
+import os
+
+from tests import settings
+
+SECRET_KEY = settings.SECRET_KEY
+INSTALLED_APPS = settings.INSTALLED_APPS
+MIGRATION_MODULES = settings.MIGRATION_MODULES
+DEFAULT_AUTO_FIELD = settings.DEFAULT_AUTO_FIELD
+MIDDLEWARE = ["django_poolrouter.middleware.RoutingMiddleware"]
+DATABASE_ROUTERS = ["django_poolrouter.router.PoolRouter"]
+DATABASES = json.loads(os.environ["DATABASES"])
