@@ -42,6 +42,12 @@ def vendor(request: pytest.FixtureRequest, tmp_path: Path) -> Vendor:
     return Vendor(request.param, request.getfixturevalue(f"{request.param}_database"))
 
 
+@pytest.fixture(params=["postgresql", "mariadb"])
+def server(request: pytest.FixtureRequest) -> Vendor:
+    """Each kind of database that is a server, with sessions and passwords."""
+    return Vendor(request.param, request.getfixturevalue(f"{request.param}_database"))
+
+
 @pytest.fixture(scope="session")
 def postgresql_database(postgresql: Any) -> dict[str, str]:
     """The settings of an empty database on the PostgreSQL primary."""

@@ -161,15 +161,13 @@ def test_close_in_atomic__leaves_the_wrapper_without_connection(numbers: Any) ->
     assert numbers() == 0
 
 
-def test_session_id__is_known_to_the_status(vendor: Vendor, use_databases: Any) -> None:
-    if vendor.name not in SESSION_ID:
-        pytest.skip("SQLite has no server")
-    use_databases({"default": vendor.database()})
+def test_session_id__is_known_to_the_status(server: Vendor, use_databases: Any) -> None:
+    use_databases({"default": server.database()})
     with pools["default"].connection() as raw:
         driver = pools["default"].connector
         assert driver is not None
         cursor = raw.cursor()
-        cursor.execute(SESSION_ID[vendor.name])
+        cursor.execute(SESSION_ID[server.name])
         assert cursor.fetchone()[0] == driver.backend_id(raw)
 
 
@@ -230,11 +228,9 @@ def test_copy_with_other_options__means_another_pool(vendor: Vendor, use_databas
 
 
 def test_rotated_password__counts_from_the_next_connection_on(
-    vendor: Vendor, use_databases: Any
+    server: Vendor, use_databases: Any
 ) -> None:
-    if vendor.name == "sqlite":
-        pytest.skip("SQLite knows no passwords")
-    use_databases({"default": vendor.database()})
+    use_databases({"default": server.database()})
     pool = pools["default"]
     with pool.connection():
         connection.settings_dict["PASSWORD"] = "wrong"
@@ -242,21 +238,19 @@ def test_rotated_password__counts_from_the_next_connection_on(
         with pytest.raises(OperationalError) as caught:
             connection.ensure_connection()
         assert "wrong" not in str(caught.value)
-        assert vendor.settings["PASSWORD"] not in str(caught.value)
+        assert server.settings["PASSWORD"] not in str(caught.value)
 
 
 def test_callable_password__is_called_for_each_connection(
-    vendor: Vendor, use_databases: Any
+    server: Vendor, use_databases: Any
 ) -> None:
-    if vendor.name == "sqlite":
-        pytest.skip("SQLite knows no passwords")
     calls = []
 
     def token() -> str:
         calls.append(1)
-        return str(vendor.settings["PASSWORD"])
+        return str(server.settings["PASSWORD"])
 
-    use_databases({"default": vendor.database(OPTIONS={"password": token}, PASSWORD="")})
+    use_databases({"default": server.database(OPTIONS={"password": token}, PASSWORD="")})
     with pools["default"].connection(), pools["default"].connection():
         pass
     connection.ensure_connection()

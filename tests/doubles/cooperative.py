@@ -39,6 +39,7 @@ class Caller(threading.Thread):
         self._work = work
         self._outcome = ""
         self._switches = 0
+        self._dismissed = False
         # Raw locks as semaphores: many times faster, and they are all that takes time here.
         self._go = threading.Lock()
         self._go.acquire()
@@ -66,6 +67,11 @@ class Caller(threading.Thread):
         self._go.release()
         assert self._parked.acquire(timeout=LIMIT), f"a caller hangs after {self.point}"
 
+    def dismiss(self) -> None:
+        """Let the thread end, whatever it is doing: the test has failed."""
+        self._dismissed = True
+        self._go.release()
+
     def run(self) -> None:
         try:
             self._wait_for_step()
@@ -73,20 +79,22 @@ class Caller(threading.Thread):
         except BaseException as error:
             self.error = error
         self.point = END
-        self._parked.release()
+        if not self._dismissed:
+            self._parked.release()
 
     def stop_at(self, point: str) -> str:
         """Stop here; return the outcome that the test chose."""
-        if point == SWITCH and self._switches:
+        if point == SWITCH and self._switches and not self._dismissed:
             self._switches -= 1
             return ""
         self.point = point
-        self._parked.release()
+        if not self._dismissed:
+            self._parked.release()
         return self._wait_for_step()
 
     def _wait_for_step(self) -> str:
-        if not self._go.acquire(timeout=3 * LIMIT):
-            raise SystemExit  # the test has failed and is gone
+        if self._dismissed or not self._go.acquire(timeout=3 * LIMIT) or self._dismissed:
+            raise SystemExit
         return self._outcome
 
 

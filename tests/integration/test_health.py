@@ -81,10 +81,8 @@ def test_check_health__never_raises(use_databases: Any, tmp_path: Path) -> None:
         assert (health.connections_in_use, health.overflow_in_use) == (0, 0)
 
 
-def test_check_health__shows_no_password(vendor: Vendor, use_databases: Any) -> None:
-    if vendor.name == "sqlite":
-        pytest.skip("SQLite knows no passwords")
-    use_databases({"default": vendor.database(PASSWORD="not-the-password")})
+def test_check_health__shows_no_password(server: Vendor, use_databases: Any) -> None:
+    use_databases({"default": server.database(PASSWORD="not-the-password")})
     health = PoolHealthMonitor("default").check_health()
     assert not health.healthy
     assert "not-the-password" not in repr(health)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connections
 from psycopg import sql as psycopg_sql
 
+from django_poolrouter.registry import registry
 from django_poolrouter.routing import BALANCERS, Cluster, Scope, parse_clusters, scope
 from django_poolrouter.statements import StatementRecorder, is_write
+from tests.databases import ENGINES
 
 READS = r"""
 SELECT 1
@@ -197,3 +201,66 @@ def test_recorder__ends_the_turn_with_a_query_on_a_replica(alias: str, choice: A
         entered.choose("default", "replica1")
         recorder(alias)(execute, "SELECT 1", None, False, {})
         assert entered.choice("default") == choice
+
+
+# -- the recorder's place ---------------------------------------------------------------
+
+
+def recorders(alias: str = "default") -> list[StatementRecorder]:
+    wrappers = connections[alias].execute_wrappers
+    return [wrapper for wrapper in wrappers if isinstance(wrapper, StatementRecorder)]
+
+
+@pytest.fixture
+def replicated(use_databases: Any, tmp_path: Path) -> None:
+    """A cluster with a replica, and one without."""
+    entries = {"default": {}, "copy": {"REPLICA_OF": "default"}, "orders": {"APPS": ["orders"]}}
+    use_databases(
+        {
+            alias: {"ENGINE": ENGINES["sqlite"], "NAME": tmp_path / alias, "ROUTER": entry}
+            for alias, entry in entries.items()
+        }
+    )
+
+
+@pytest.mark.usefixtures("replicated")
+def test_connection__has_one_recorder_where_there_are_replicas() -> None:
+    for alias, count in (("default", 1), ("copy", 1), ("orders", 0)):
+        for _ in range(3):
+            connections[alias].ensure_connection()
+            assert len(recorders(alias)) == count
+            connections[alias].close()
+
+
+@pytest.mark.usefixtures("replicated")
+def test_recorder__stays_when_it_came_inside_of_execute_wrapper() -> None:
+    """Django takes the last wrapper off at the end of that block, whichever it is."""
+    ran = []
+
+    def own(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
+        ran.append(sql)
+        return execute(sql, params, many, context)
+
+    with scope() as entered:
+        with connections["default"].execute_wrapper(own):
+            connections["default"].ensure_connection()
+        assert len(recorders()) == 1
+        with connections["default"].cursor() as cursor:
+            cursor.execute("CREATE TABLE t (n integer)")
+    assert ran == []
+    assert entered.wrote == {"default"}
+
+
+@pytest.mark.usefixtures("replicated")
+def test_recorder__is_renewed_with_the_settings(settings: Any) -> None:
+    connections["default"].ensure_connection()
+    [first] = recorders()
+    connections["default"].close()
+    connections["default"].ensure_connection()
+    assert recorders() == [first]
+    settings.POOLROUTER = {"ROUTING": {"READ_YOUR_WRITES": "off"}}
+    connections["default"].close()
+    connections["default"].ensure_connection()
+    [second] = recorders()
+    assert second.cluster is registry.topology.clusters["default"]
+    assert second.cluster is not first.cluster

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -220,12 +221,30 @@ def test_checkin_in_the_midst_of_clear_or_close__leaves_nothing_open(
     assert_at_rest(pool)
 
 
-def test_waiter_that_came_in_the_midst_of_a_checkin__is_served(make_pool: MakePool) -> None:
+class MeddlingDeque(deque[Any]):
+    """Calls a function just before an entry becomes idle."""
+
+    meddle: Callable[[], object] | None = None
+
+    def append(self, entry: Any) -> None:
+        meddle, self.meddle = self.meddle, None
+        if meddle:
+            meddle()
+        super().append(entry)
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_waiter_that_came_in_the_midst_of_a_checkin__is_served(
+    make_pool: MakePool, where: str
+) -> None:
+    """Before, or after, the checkin has looked whether somebody waits."""
     page = MeddlingPage.private(1)
     pool = make_pool(pool_size=1, arguments={"page": page})
+    pool._idle = idle = MeddlingDeque()
     lease = pool.checkout()
     came: list[Task] = []
-    page.meddle = lambda: came.append(queued(pool, pool.checkout))
+    meddler: Any = page if where == "before" else idle
+    meddler.meddle = lambda: came.append(queued(pool, pool.checkout))
     pool.checkin(lease)
     pool.checkin(came[0].result())
 
