@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import MySQLdb  # type: ignore[import-untyped]
+import MySQLdb
 from django.db.backends.mysql import base
 from django.db.backends.utils import debug_transaction
 from django.utils.functional import cached_property
-from MySQLdb.connections import Connection  # type: ignore[import-untyped]
+from MySQLdb.connections import Connection
 
 from ..driver import Deadline, Driver, ServerFacts
 from ..mixin import PooledDatabaseWrapper
@@ -22,7 +22,7 @@ _HARMLESS = re.compile(
 )
 
 
-class WatchedConnection(Connection):  # type: ignore[misc]
+class WatchedConnection(Connection):
     """The driver's connection, which remembers whether somebody may have sent a BEGIN.
 
     The driver itself only knows of autocommit.

@@ -1,0 +1,104 @@
+"""Run Django's own tests on our engines and name what passes on the stock ones alone.
+
+For each vendor the stock engine runs first (its result is kept in --work), then ours on
+the same labels, each on a fresh server.  Exits with 1 if a test fails or is skipped on ours
+that passes on the stock engine, but for those in EXPECTED.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.conformance.suite import OURS, STOCK, run, source_tree
+
+LABELS = """
+    aggregation async backends basic bulk_create constraints custom_pk datatypes
+    db_functions db_utils dbshell defer delete expressions expressions_window fixtures
+    force_insert_update foreign_object get_or_create handlers indexes inspectdb
+    introspection lookup m2m_through migrate_signals migrations model_fields
+    model_inheritance multiple_database ordering postgres_tests prefetch_related
+    queries queryset_pickle raw_query schema select_for_update select_related
+    serializers servers sessions_tests signals test_runner test_utils timezones
+    transaction_hooks transactions unmanaged_models update
+""".split()  # noqa: SIM905 (fifty lines otherwise)
+# Tests of Django's native pool itself, which our engine replaces; each with its reason.
+EXPECTED = {
+    "backends.postgresql.tests.Tests.test_pooling_not_support_persistent_connections": (
+        "expects the native pool's own words about CONN_MAX_AGE"
+    ),
+}
+# They time themselves, and fail on a busy machine.
+FLAKY = ("test_crafted_xml_performance",)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
+    default = Path(tempfile.gettempdir(), "django-conformance")
+    parser.add_argument("--vendor", action="append", choices=STOCK, help="default: all")
+    parser.add_argument("--parallel", type=int, default=1, help="processes (default: 1)")
+    parser.add_argument("--timeout", type=float, default=3600, help="seconds for one run")
+    parser.add_argument("--work", type=Path, default=default, help=f"default: {default}")
+    parser.add_argument("labels", nargs="*", help="default: what touches a database")
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    tree = source_tree(options.work)
+    failed = False
+    for vendor in options.vendor or STOCK:
+        answer = compare(tree, vendor, options)
+        print(json.dumps(answer, indent=1), flush=True)
+        failed |= bool(answer["regressions"] or answer["newly_skipped"])
+    return 1 if failed else 0
+
+
+def compare(tree: Path, vendor: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Run both engines of a vendor; returns counts and the tests that differ."""
+    labels = options.labels or [
+        label for label in LABELS if label != "postgres_tests" or vendor == "postgresql"
+    ]
+    stock = _stock(tree, vendor, labels, options)
+    ours = run(tree, vendor, OURS[vendor], labels, options)
+    bad = set(stock["failed"])
+    return {
+        "run": f"{tree.name}, {vendor}, {options.parallel} process(es)",
+        "stock": _counts(stock),
+        "ours": _counts(ours),
+        "expected": {name: EXPECTED[name] for name in ours["failed"] if name in EXPECTED},
+        "regressions": sorted(name for name in set(ours["failed"]) - bad if not _excused(name)),
+        "newly_skipped": sorted(set(ours["skipped"]) - set(stock["skipped"]) - bad),
+    }
+
+
+def _stock(
+    tree: Path, vendor: str, labels: list[str], options: argparse.Namespace
+) -> dict[str, Any]:
+    kept = options.work / f"{tree.name}-{vendor}-x{options.parallel}.json"
+    if kept.exists():
+        found: dict[str, Any] = json.loads(kept.read_text())
+        if found["labels"] == labels:
+            return found
+    found = run(tree, vendor, STOCK[vendor], labels, options)
+    kept.write_text(json.dumps({**found, "labels": labels}))
+    return found
+
+
+def _excused(name: str) -> bool:
+    return name in EXPECTED or any(flaky in name for flaky in FLAKY)
+
+
+def _counts(result: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "engine": result["engine"],
+        "tests": result["tests"],
+        "failed": len(result["failed"]),
+        "skipped": len(result["skipped"]),
+        "seconds": result["seconds"],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
