@@ -3,6 +3,9 @@
 For each vendor the stock engine runs first (its result is kept in --work), then ours on
 the same labels, each on a fresh server.  Exits with 1 if a test fails or is skipped on ours
 that passes on the stock engine, but for those in EXPECTED.
+
+Some tests need a PostgreSQL with ICU collations, which the wheel's has not: name one with
+POOLROUTER_PG_BIN=/usr/lib/postgresql/15/bin, say.
 """
 
 from __future__ import annotations
