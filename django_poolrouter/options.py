@@ -1,7 +1,7 @@
 """Wrong settings: what is reported of them, and how they are found.
 
 A check takes a value and returns it as it will be used, or raises ValueError that says
-what would be right.  They are shared by the pool's and the router's options.
+what would be right, perhaps with a hint as second argument.  They are shared by the pool's and the router's options.
 """
 
 from __future__ import annotations
@@ -79,8 +79,7 @@ def one_of(*names: str, dotted: bool = False) -> Check:
             return value
         if dotted and callable(value):
             return value
-        hint = did_you_mean(value, names)
-        raise ValueError(f"{wanted}. {hint}" if hint else wanted)
+        raise ValueError(wanted, did_you_mean(value, names))
 
     return check
 
@@ -115,7 +114,8 @@ def check_all(
         try:
             good[name] = checks[name](value)
         except ValueError as error:
-            problems.append(Problem(f"{where}[{name!r}]", f"{error}, not {shorten(value)}."))
+            text, *hint = error.args
+            problems.append(Problem(f"{where}[{name!r}]", f"{text}, not {shorten(value)}.", *hint))
     return good
 
 

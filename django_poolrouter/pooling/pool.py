@@ -30,8 +30,8 @@ from typing import Any
 from . import counters
 from .config import PoolConfig
 from .connector import Connector
-from .counters import Page, PoolStatus
-from .entry import Entry, Lease, quiet_probe
+from .counters import SINCE, THREAD, USES, Page, PoolStatus
+from .entry import Entry, Lease, readable_probe
 from .errors import PoolClosed, PoolError, PoolExhausted, PoolTimeout
 from .waiters import PERMIT, Permit, Waiter, WaitQueue
 
@@ -76,12 +76,14 @@ class Pool:
         self.name = name
         self.config = config
         self._connector = connector
+        self._reset = connector.reset
         self._clock = clock
         self._on_open = on_open
         self.page = page or Page.private(config.max)
         self._words = self.page.words
         self._words[counters.SIZE] = config.pool_size
         self._words[counters.MAX] = config.max
+        self._size = config.pool_size
         self._ping_after = _ns(config.ping_after) if config.pool_pre_ping else NEVER
 
         # The lock guards all that follows, but for what is said of _idle and _generation.
@@ -134,12 +136,12 @@ class Pool:
         while not entry.fresh and (fault := self._fault(entry, now)):
             entry = self._replace(entry, fault, began, limit)
             now = self._clock()
-        entry.uses += 1
-        entry.holder = get_ident()
         cell = entry.cell
-        cell[counters.THREAD] = entry.holder
-        cell[counters.USES] = entry.uses
-        cell[counters.SINCE] = entry.used = now
+        thread = get_ident()
+        if entry.holder != thread:
+            cell[THREAD] = entry.holder = thread
+        cell[USES] = entry.uses = entry.uses + 1
+        cell[SINCE] = entry.used = now
         return Lease(entry, self)
 
     def checkin(self, lease: Lease, *, broken: bool = False) -> None:
@@ -159,7 +161,7 @@ class Pool:
         lease.connection = None
         try:
             if not broken:
-                self._connector.reset(entry.connection)
+                self._reset(entry.connection)
         except Exception:
             logger.debug("pool %s: reset failed, closing %r", self.name, entry, exc_info=True)
             broken = True
@@ -355,7 +357,7 @@ class Pool:
         try:
             connection = self._connector.open()
             try:
-                quiet = quiet_probe(self._connector.fileno(connection))
+                readable = readable_probe(self._connector.fileno(connection))
                 backend = self._connector.backend_id(connection)
             except BaseException:
                 self._shut(connection)
@@ -378,7 +380,7 @@ class Pool:
                 created=now,
                 expires=now + self._lifetime(),
                 cell=self.page.take_cell(),
-                quiet=quiet,
+                readable=readable,
                 backend=backend,
             )
             self._entries.add(entry)
@@ -405,7 +407,7 @@ class Pool:
         if now >= entry.expires:
             return counters.RECYCLED
         try:
-            if entry.quiet() and now - entry.used < self._ping_after:
+            if not entry.readable(0) and now - entry.used < self._ping_after:
                 return 0
             if self._connector.ping(entry.connection, self.config.ping_timeout):
                 return 0
@@ -437,10 +439,9 @@ class Pool:
             return
         entry.fresh = False
         entry.used = now
-        entry.holder = 0
         entry.leak_reported = False
-        entry.cell[counters.SINCE] = -now
-        if self._waiters or len(self._entries) > self.config.pool_size:
+        entry.cell[SINCE] = -now
+        if self._waiters or len(self._entries) > self._size:
             if not self._hand_over(entry):
                 self._close(entry.connection)
                 return
@@ -461,7 +462,7 @@ class Pool:
                 self._waiters.next().give(entry)
                 self._note_queue()
                 return True
-            if len(self._entries) > self.config.pool_size:
+            if len(self._entries) > self._size:
                 self._forget(entry)
                 return False
             self._idle.append(entry)
@@ -585,7 +586,7 @@ class Pool:
     def _leased(self, before: int) -> list[tuple[Entry, int]]:
         """Return the entries leased since before a time (monotonic ns), and since when."""
         with self._lock:
-            found = [(entry, entry.cell[counters.SINCE]) for entry in self._entries]
+            found = [(entry, entry.cell[SINCE]) for entry in self._entries]
         return [(entry, since) for entry, since in found if 0 < since <= before]
 
 

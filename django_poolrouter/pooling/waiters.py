@@ -42,31 +42,28 @@ class Waiter:
         return self._event.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
 
 
-class WaitQueue:
-    """Waiters in order of arrival; leaving from the middle is cheap. The pool's lock guards it."""
+class WaitQueue(OrderedDict[Waiter, None]):
+    """Waiters in order of arrival; leaving from the middle is cheap. The pool's lock guards it.
 
-    __slots__ = ("_waiters",)
+    A kind of dict rather than one with a dict inside: each checkin asks if it is empty.
+    """
 
-    def __init__(self) -> None:
-        self._waiters: OrderedDict[Waiter, None] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._waiters)
+    __slots__ = ()
 
     def join(self, waiter: Waiter, *, first: bool = False) -> None:
         """Stand last in the queue, or first."""
-        self._waiters[waiter] = None
+        self[waiter] = None
         if first:
-            self._waiters.move_to_end(waiter, last=False)
+            self.move_to_end(waiter, last=False)
 
     def leave(self, waiter: Waiter) -> None:
         """Leave the queue, wherever in it; no harm if already out."""
-        self._waiters.pop(waiter, None)
+        self.pop(waiter, None)
 
     def next(self) -> Waiter:
         """Take the first out of the queue."""
-        return self._waiters.popitem(last=False)[0]
+        return self.popitem(last=False)[0]
 
     def first(self) -> Waiter | None:
         """Return the first, who stays in the queue."""
-        return next(iter(self._waiters), None)
+        return next(iter(self), None)

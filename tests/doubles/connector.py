@@ -135,10 +135,11 @@ class FakeConnector:
             self.most_live = max(self.most_live, self.opening + len(self._live))
         try:
             self.on_open()
-            return self._connect()
-        finally:
+        except BaseException:
             with self._lock:
                 self.opening -= 1
+            raise
+        return self._connect()
 
     def close(self, connection: FakeConnection) -> None:
         try:
@@ -174,6 +175,7 @@ class FakeConnector:
 
     def _connect(self) -> FakeConnection:
         with self._lock:
+            self.opening -= 1
             if self._failures:
                 self.refused += 1
                 raise self._failures.pop(0)

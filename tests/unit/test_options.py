@@ -61,7 +61,7 @@ def test_check_all__suggests_names_that_are_read_elsewhere() -> None:
 
 
 def test_one_of__takes_callables_only_where_told() -> None:
-    with pytest.raises(ValueError, match=r"must be one of 'a', 'b'$"):
+    with pytest.raises(ValueError, match=r"must be one of 'a', 'b'\""):
         options.one_of("a", "b")(len)
     assert options.one_of("a", dotted=True)(len) is len
     assert options.one_of("a", dotted=True)("pkg.name") == "pkg.name"

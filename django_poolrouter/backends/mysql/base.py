@@ -23,18 +23,27 @@ _HARMLESS = re.compile(
 
 
 class WatchedConnection(Connection):
-    """The driver's connection, which remembers whether somebody may have sent a BEGIN.
+    """The driver's connection, which remembers what the driver does not.
 
-    The driver itself only knows of autocommit.
+    That is whether somebody may have sent a BEGIN, and whether rows of a result may be left
+    on the wire, for the next user to read.
     """
 
     may_have_begun = False
+    may_have_rows = False
 
     def query(self, query: bytes) -> None:
         """Send a statement; every cursor does it by this method."""
         if not _HARMLESS.match(query):
             self.may_have_begun = True
+        self.may_have_rows = True
         super().query(query)
+
+    def store_result(self) -> Any:
+        """Read the whole result; what does not do that leaves rows to be read one by one."""
+        result = super().store_result()  # type: ignore[no-untyped-call]
+        self.may_have_rows = False
+        return result
 
 
 class MySQLDriver(Driver):
@@ -81,9 +90,12 @@ class MySQLDriver(Driver):
 
     def rollback(self, connection: Any) -> None:
         autocommit = connection.get_autocommit()
-        if not autocommit or getattr(connection, "may_have_begun", True):
+        watched = isinstance(connection, WatchedConnection)
+        if not watched:
             connection.rollback()
-            connection.may_have_begun = False
+        elif connection.may_have_begun or connection.may_have_rows or not autocommit:
+            connection.rollback()  # fails if there are rows to be read
+            connection.may_have_begun = connection.may_have_rows = False
         if not autocommit:
             connection.autocommit(True)
 

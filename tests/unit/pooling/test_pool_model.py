@@ -38,7 +38,7 @@ from tests.doubles.cooperative import (
 )
 
 settings.register_profile("ci", max_examples=150, stateful_step_count=60, derandomize=True)
-settings.register_profile("deep", max_examples=20_000, stateful_step_count=120)
+settings.register_profile("deep", max_examples=5_000, stateful_step_count=100)
 
 # What may come of each point; what goes well stands there more often.
 OUTCOMES = {

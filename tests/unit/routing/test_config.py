@@ -174,13 +174,14 @@ def test_apps__must_be_a_list_of_labels(value: Any) -> None:
         (
             {"BALANCER": "roundrobin"},
             "['BALANCER']: must be one of 'round_robin', 'random', 'weighted', 'least_used', "
-            "or a callable or its dotted path. Did you mean 'round_robin'?",
+            "or a callable or its dotted path, not 'roundrobin'. Did you mean 'round_robin'?",
         ),
         ({"BALANCER": 3}, "['BALANCER']: must be one of "),
         ({"BALANCER": ["random"]}, "['BALANCER']: must be one of "),
         (
             {"READ_YOUR_WRITES": "pinned"},
-            "['READ_YOUR_WRITES']: must be one of 'position', 'pin', 'off'. Did you mean 'pin'?",
+            "['READ_YOUR_WRITES']: must be one of 'position', 'pin', 'off', not 'pinned'. "
+            "Did you mean 'pin'?",
         ),
         ({"READ_YOUR_WRITES": False}, "['READ_YOUR_WRITES']: must be one of "),
         (
@@ -199,7 +200,7 @@ def test_apps__must_be_a_list_of_labels(value: Any) -> None:
         ({"MAX_LAG": "10s"}, "['MAX_LAG']: must be a number of seconds above 0 or None"),
         (
             {"FALLBACK": "eror"},
-            "['FALLBACK']: must be one of 'primary', 'error'. Did you mean 'error'?",
+            "['FALLBACK']: must be one of 'primary', 'error', not 'eror'. Did you mean 'error'?",
         ),
         ({"FALLBACK": None}, "['FALLBACK']: must be one of 'primary', 'error', not None."),
     ],
