@@ -1,7 +1,8 @@
 """Wrong settings: what is reported of them, and how they are found.
 
 A check takes a value and returns it as it will be used, or raises ValueError that says
-what would be right, perhaps with a hint as second argument.  They are shared by the pool's and the router's options.
+what would be right, perhaps with a hint as second argument.  They are shared by the
+pool's and the router's options.
 """
 
 from __future__ import annotations

@@ -143,6 +143,7 @@ def test_poolstatus__shows_busy_workers_from_outside_and_no_killed_one(
 # -- its demo ----------------------------------------------------------------
 
 
+@pytest.mark.harness
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
 def test_demo__leaves_nothing_behind_when_stopped(signum: signal.Signals, tmp_path: Path) -> None:
     demo = subprocess.Popen(

@@ -19,6 +19,8 @@ import pytest
 from tests.servers import Cluster, FaultProxy, MariadbCluster, PostgresqlCluster
 from tests.servers.postgresql import BIN_VARIABLE, Installation
 
+pytestmark = pytest.mark.harness
+
 NAME = "servers"
 # PostgreSQL answers these 8 bytes with one, before any log-in: is TLS spoken here?
 TLS_REQUEST = bytes([0, 0, 0, 8, 4, 210, 22, 47])
