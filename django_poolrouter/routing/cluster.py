@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .balancers import Balancer, Candidate
 from .config import ClusterConfig
-from .scopes import Scope
+from .scopes import Scope, Transaction
 from .using import wish
 
 
@@ -56,7 +56,7 @@ class Cluster:
 
         Args:
             scope: what the caller did before.
-            in_transaction: tells whether the primary's connection is in an atomic block.
+            in_transaction: tells whether the primary's connection is in a transaction.
 
         """
         wanted = wish(self.primary)
@@ -82,10 +82,10 @@ class Cluster:
             return self.primary
         return self._balancer(self._candidates, next(self._turns)).alias
 
-    def note_write(self, scope: Scope, transaction: object) -> None:
+    def note_write(self, scope: Scope, transaction: Transaction) -> None:
         """A statement that may have written ran on the primary."""
         if self.pin_seconds:
-            scope.note_write(self.primary, self.pin_seconds, transaction)  # type: ignore[arg-type]
+            scope.note_write(self.primary, self.pin_seconds, transaction)
 
 
 class Topology:

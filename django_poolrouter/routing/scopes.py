@@ -10,9 +10,11 @@ from typing import Protocol
 
 
 class Transaction(Protocol):
-    """What a scope asks of a database connection: Django's wrapper has it."""
+    """What a scope asks of the transaction that wrote: whether it still goes on."""
 
-    in_atomic_block: bool
+    @property
+    def in_atomic_block(self) -> bool:
+        """Tell whether what was written is to be committed later."""
 
 
 class Scope:
