@@ -90,11 +90,16 @@ class DatabasePool:
             Exception: what the driver raised when a connection could not be opened.
 
         """
-        pool = self._pool or self._open_pool()
-        try:
-            return pool.checkout(timeout)
-        except pooling.PoolError as error:
-            raise public(error) from error.__cause__
+        while True:
+            pool = self._pool or self._open_pool()
+            try:
+                return pool.checkout(timeout)
+            except pooling.PoolClosed as error:
+                if error.while_waiting or pool is self._pool:
+                    raise public(error) from error.__cause__
+                # Disposed of between these two lines: the next one is as good.
+            except pooling.PoolError as error:
+                raise public(error) from error.__cause__
 
     @contextmanager
     def connection(self, timeout: float | None = None) -> Iterator[Any]:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from . import counters
 from .counters import Words
+from .errors import PoolError
 
 if TYPE_CHECKING:
     from .pool import Pool
 
 Probe = Callable[[int], object]
+
+CLEARED = -1  # the time of expiry of an entry that must not be lent again
 
 
 class Entry:
@@ -25,11 +28,11 @@ class Entry:
         "connection",
         "created",
         "expires",
-        "fresh",
         "generation",
         "holder",
-        "leak_reported",
+        "pool",
         "readable",
+        "reported_use",
         "used",
         "uses",
     )
@@ -37,48 +40,67 @@ class Entry:
     def __init__(
         self,
         connection: Any,
+        pool: Pool,
         *,
         generation: int,
         created: int,
         expires: int,
-        cell: tuple[int, Words],
         readable: Probe,
         backend: int = 0,
     ) -> None:
         """Make the record of a connection that was just opened; times are monotonic ns."""
         self.connection = connection
+        self.pool = pool
         self.generation = generation
         self.created = created
         self.expires = expires
-        self.cell_number, self.cell = cell
         self.readable = readable
         self.backend = backend
-        self.fresh = True  # opened by whoever uses it first, so known to be alive
         self.used = created
         self.uses = 0
         self.holder = 0
-        self.leak_reported = False
-        self.cell[counters.CREATED] = created
-        self.cell[counters.BACKEND] = backend
-        self.cell[counters.SINCE] = -created
+        self.reported_use = 0  # the use that was reported as held too long
 
     def __repr__(self) -> str:
         return f"<Entry backend={self.backend} uses={self.uses} generation={self.generation}>"
+
+    def take_cell(self, number: int, cell: Words) -> None:
+        """Write the figures of this connection into a cell from now on."""
+        self.cell_number = number
+        self.cell = cell
+        cell[counters.CREATED] = self.created
+        cell[counters.BACKEND] = self.backend
+        cell[counters.SINCE] = -self.created
 
 
 class Lease:
     """The right to use an entry until checkin; good for one checkin only."""
 
-    __slots__ = ("connection", "entry", "pool")
+    __slots__ = ("entry",)
 
-    def __init__(self, entry: Entry, pool: Pool) -> None:
-        """Lend an entry of a pool; only the pool makes leases."""
+    def __init__(self, entry: Entry) -> None:
+        """Lend an entry; only its pool makes leases."""
         self.entry: Entry | None = entry
-        self.pool = pool
-        self.connection = entry.connection
 
     def __repr__(self) -> str:
         return f"<Lease of {self.entry!r}>" if self.entry else "<Lease, checked in>"
+
+    @property
+    def connection(self) -> Any:
+        """The DB-API connection; None after checkin."""
+        return self.entry.connection if self.entry else None
+
+    @property
+    def pool(self) -> Pool:
+        """The pool to check it in to.
+
+        Raises:
+            PoolError: it was checked in before.
+
+        """
+        if self.entry is None:
+            raise PoolError("bug: the lease was checked in before")
+        return self.entry.pool
 
 
 def readable_probe(fileno: int | None) -> Probe:

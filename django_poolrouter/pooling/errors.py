@@ -15,6 +15,11 @@ class PoolTimeout(PoolError):
 class PoolClosed(PoolError):
     """The pool was closed before a connection could be lent."""
 
+    def __init__(self, message: str, *, while_waiting: bool = False) -> None:
+        """Say whether the caller had begun to wait, or to open a connection, by then."""
+        super().__init__(message)
+        self.while_waiting = while_waiting
+
 
 class PoolExhausted(PoolError):
     """``max_waiting`` callers wait already, so this one was refused at once."""

@@ -16,6 +16,7 @@ from django.db.backends.signals import connection_created
 from django.db.utils import DatabaseError, OperationalError, ProgrammingError
 
 from django_poolrouter import PoolTimeout, pools
+from django_poolrouter.pooling import Lease, Pool
 from tests.conftest import Vendor
 
 SESSION_ID = {
@@ -273,6 +274,24 @@ def test_dispose__closes_now_or_at_checkin_and_opens_afresh(
     connection.ensure_connection()
     assert connection.connection is not leased
     assert pool.status().checkedout == 1
+
+
+def test_dispose__at_the_moment_of_a_checkout_is_not_seen_by_the_caller(
+    vendor: Vendor, use_databases: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_databases({"default": vendor.database()})
+    pool = pools["default"]
+    with pool.connection():
+        pass
+    checkout = Pool.checkout
+
+    def dispose_first(self: Pool, timeout: float | None = None) -> Lease:
+        monkeypatch.undo()
+        pool.dispose()
+        return checkout(self, timeout)
+
+    monkeypatch.setattr(Pool, "checkout", dispose_first)
+    assert query("SELECT 1") == 1
 
 
 def test_close_pool__is_what_celery_calls(vendor: Vendor, use_databases: Any) -> None:

@@ -27,7 +27,7 @@ from django_poolrouter.pooling import (
     PoolStatus,
     PoolTimeout,
 )
-from django_poolrouter.pooling.pool import MAX_OPENING
+from django_poolrouter.pooling.books import MAX_OPENING
 from tests.doubles import ConnectFailed, FakeConnection, FakeConnector, Killed, Task
 
 pytestmark = pytest.mark.stress
@@ -149,10 +149,10 @@ def settle(pool: Pool) -> PoolStatus:
     for _ in range(100):
         with suppress(ConnectFailed, Killed):
             pool.upkeep()
-            if pool._closed:
+            if pool._books.closed:
                 pool.close()
         status = pool.status()
-        if not pool._given_up and not (pool._closed and status.open):
+        if not pool._given_up and not (pool._books.closed and status.open):
             return status
     raise AssertionError(f"{pool} does not settle")
 
@@ -160,12 +160,12 @@ def settle(pool: Pool) -> PoolStatus:
 def audit(pool: Pool, connector: FakeConnector) -> PoolStatus:
     status = settle(pool)
     assert (status.checkedout, status.waiting, status.opening) == (0, 0, 0)
-    assert pool._closing == 0
+    assert pool._books.closing == 0
     assert connector.mistakes == []
     assert connector.most_live <= STORM.max
     assert connector.most_opening <= MAX_OPENING
     assert status.connects - status.closes == status.open == status.checkedin
-    assert {entry.connection for entry in pool._idle} == set(connector.live)
+    assert {entry.connection for entry in pool._books.idle} == set(connector.live)
     assert all(connection.closed for connection in set(connector.opened) - set(connector.live))
     return status
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from django_poolrouter.pooling import PoolError, PoolExhausted, PoolTimeout
-from django_poolrouter.pooling.pool import MAX_OPENING
+from django_poolrouter.pooling.books import MAX_OPENING
 from tests.doubles import ConnectFailed, FakeConnector, Gate, ManualClock, Task, eventually
 from tests.unit.pooling.conftest import MakePool, assert_nothing_lost, queued, use_once
 
@@ -50,6 +50,17 @@ def test_checkin__twice_raises(make_pool: MakePool) -> None:
     with pytest.raises(PoolError, match="'shop' was checked in twice"):
         pool.checkin(lease)
     assert_nothing_lost(pool)
+
+
+def test_checkin__of_another_pools_lease_raises_and_leaves_it_lent(make_pool: MakePool) -> None:
+    pool, other = make_pool(), make_pool()
+    lease = other.checkout()
+    with pytest.raises(PoolError, match="'shop' was expected, not another's"):
+        pool.checkin(lease)
+    assert lease.connection is not None
+    other.checkin(lease)
+    assert_nothing_lost(pool)
+    assert_nothing_lost(other)
 
 
 def test_checkin__twice_does_not_touch_who_has_the_connection_now(
@@ -127,6 +138,21 @@ def test_timeout__is_waited_for_in_full(make_pool: MakePool) -> None:
         assert time.monotonic() - began >= seconds
     pool.checkin(lease)
     assert_nothing_lost(pool)
+
+
+def test_waits__count_only_callers_who_got_what_they_waited_for(
+    make_pool: MakePool, clock: ManualClock
+) -> None:
+    pool = make_pool(pool_size=1)
+    lease = pool.checkout()
+    with pytest.raises(PoolTimeout):
+        pool.checkout(timeout=0)
+    waiter = queued(pool, pool.checkout)
+    clock.advance(2.0)
+    pool.checkin(lease)
+    pool.checkin(waiter.result())
+    status = pool.status()
+    assert (status.waits, status.waited, status.timeouts) == (1, 2.0, 1)
 
 
 def test_timeout__is_the_pools_own_by_default(make_pool: MakePool) -> None:
@@ -332,8 +358,8 @@ def test_driver__is_never_called_with_the_lock_held(
     pool = make_pool(pool_size=1, max_overflow=1, ping_after=0.0)
 
     def look(*_: object) -> None:
-        assert pool._lock.acquire(blocking=False)
-        pool._lock.release()
+        assert pool._books.lock.acquire(blocking=False)
+        pool._books.lock.release()
 
     connector.on_open = connector.on_close = connector.on_ping = connector.on_reset = look
     connector.on_fileno = look

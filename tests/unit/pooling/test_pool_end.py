@@ -240,13 +240,48 @@ def test_waiter_that_came_in_the_midst_of_a_checkin__is_served(
     """Before, or after, the checkin has looked whether somebody waits."""
     page = MeddlingPage.private(1)
     pool = make_pool(pool_size=1, arguments={"page": page})
-    pool._idle = idle = MeddlingDeque()
+    pool._idle = pool._books.idle = idle = MeddlingDeque()
     lease = pool.checkout()
     came: list[Task] = []
     meddler: Any = page if where == "before" else idle
     meddler.meddle = lambda: came.append(queued(pool, pool.checkout))
     pool.checkin(lease)
     pool.checkin(came[0].result())
+
+
+# -- finalizers ------------------------------------------------------------------------------
+
+
+class CollectingPage(Page):
+    """Runs finalizers where the garbage collector might: in the middle of the books."""
+
+    __slots__ = ("finalize",)
+
+    finalize: Callable[[], object] | None
+
+    def take_cell(self) -> tuple[int, Any]:
+        finalize, self.finalize = self.finalize, None
+        if finalize:
+            finalize()
+        return super().take_cell()
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_checkin_by_a_finalizer_in_the_middle_of_the_books__waits_for_no_lock(
+    make_pool: MakePool, broken: bool
+) -> None:
+    """As of a generator that is suspended within a block that leased a connection."""
+    page = CollectingPage.private(3)
+    page.finalize = None
+    pool = make_pool(pool_size=1, max_overflow=2, arguments={"page": page})
+    lease, other = pool.checkout(), pool.checkout()
+    page.finalize = lambda: pool.checkin(lease, broken=broken)
+    third = Task(pool.checkout).result()
+    assert lease.connection is None
+    for each in (other, third):
+        pool.checkin(each)
+    pool.upkeep()
+    assert_at_rest(pool)
 
 
 # -- fork ---------------------------------------------------------------------------------------
@@ -258,7 +293,7 @@ def test_abandon__takes_no_lock_and_sends_nothing(
     pool = make_pool(pool_size=3)
     leased = pool.checkout()
     use_once(pool, 2)
-    with pool._lock:  # as by a thread that does not exist in the child
+    with pool._books.lock:  # as by a thread that does not exist in the child
         Task(pool.abandon).result()
     assert sorted(c.number for c in connector.abandoned) == [0, 1, 2]
     assert len(connector.live) == 3
@@ -268,7 +303,7 @@ def test_abandon__takes_no_lock_and_sends_nothing(
 def test_checkin_after_abandon__hangs_on_no_lock_of_the_parent(make_pool: MakePool) -> None:
     pool = make_pool(pool_size=1)
     lease = pool.checkout()
-    lock = pool._lock
+    lock = pool._books.lock
     with lock:
         Task(pool.abandon).result()
         # The child leaves a block of the parent's that held a connection.

@@ -10,8 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from django_poolrouter.pooling import PoolTimeout
-from django_poolrouter.pooling import pool as pool_module
+from django_poolrouter.pooling import PoolTimeout, books
 from django_poolrouter.pooling.waiters import Waiter
 from tests.doubles import (
     ConnectFailed,
@@ -252,7 +251,7 @@ def fate(act: Callable[[], object], end: type[BaseException] | None = None) -> N
 
 @pytest.fixture(autouse=True)
 def waiters_of_fate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "Waiter", WaiterOfFate)
+    monkeypatch.setattr(books, "Waiter", WaiterOfFate)
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["entry", "right to open"])

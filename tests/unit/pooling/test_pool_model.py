@@ -22,8 +22,9 @@ from django_poolrouter.pooling import (
     PoolConfig,
     PoolExhausted,
     PoolTimeout,
+    books,
 )
-from django_poolrouter.pooling import pool as pool_module
+from django_poolrouter.pooling.pool import COLLECT_EVERY
 from tests.doubles import ConnectFailed, Killed
 from tests.doubles.cooperative import (
     END,
@@ -55,7 +56,7 @@ WAITING = ["time passes", "time passes", "killed"]
 GRANTED = ["granted", "granted", "granted", "time passes", "killed"]
 EXPECTED = (ConnectFailed, Killed, PoolTimeout, PoolExhausted, PoolClosed)
 # Two rounds of the waiting loop.
-TIMEOUT = 1.5 * pool_module.COLLECT_EVERY
+TIMEOUT = 1.5 * COLLECT_EVERY
 REST = 2.0
 RECYCLE = 100.0
 MEDDLING = ["keep up", "clear", "age"] * 2 + ["close"]
@@ -97,8 +98,8 @@ class PoolMachine(RuleBasedStateMachine):
             max_waiting=max_waiting,
         )
         self.patches = [
-            patch.object(pool_module, "Waiter", ScriptedWaiter),
-            patch.object(pool_module, "MAX_OPENING", opening),
+            patch.object(books, "Waiter", ScriptedWaiter),
+            patch.object(books, "MAX_OPENING", opening),
         ]
         for each in self.patches:
             each.start()
@@ -106,10 +107,10 @@ class PoolMachine(RuleBasedStateMachine):
         lock = SwitchingLock()
         self.clock = SwitchingClock(lock)
         self.pool = Pool("shop", config, self.connector, clock=self.clock)
-        self.pool._lock = lock  # type: ignore[assignment]
-        self.pool._idle = SwitchingDeque()
-        self.pool._idle.lock = lock  # type: ignore[attr-defined]
-        self.pool._waiters = WatchedQueue()
+        self.pool._books.lock = lock  # type: ignore[assignment]
+        self.pool._idle = self.pool._books.idle = SwitchingDeque()
+        self.pool._books.idle.lock = lock  # type: ignore[attr-defined]
+        self.pool._books.waiters = WatchedQueue()
         self.max_opening = opening
         self.most_callers = most_callers
         self.callers: list[Caller] = []
@@ -200,17 +201,17 @@ class PoolMachine(RuleBasedStateMachine):
             self.figures_are_true()
 
     def limits_hold_as_the_server_counts(self) -> None:
-        pool = self.pool
-        assert self.connector.most_live <= pool.config.max
+        most, its = self.pool.config.max, self.pool._books
+        assert self.connector.most_live <= most
         assert self.connector.most_opening <= self.max_opening
-        assert len(pool._entries) + pool._opening + pool._closing <= pool.config.max
-        assert pool._opening >= 0
-        assert pool._closing >= 0
+        assert len(its.entries) + its.opening + its.closing <= most
+        assert its.opening >= 0
+        assert its.closing >= 0
 
     def each_connection_has_one_place(self) -> None:
         pool = self.pool
         leased = [lease.entry for lease in self.held.values()]
-        places = [*pool._idle, *leased, *(lease.entry for lease in pool._given_up)]
+        places = [*pool._books.idle, *leased, *(lease.entry for lease in pool._given_up)]
         places += [
             caller.waiter.grant
             for caller in self.callers
@@ -218,22 +219,22 @@ class PoolMachine(RuleBasedStateMachine):
         ]
         entries = [place for place in places if hasattr(place, "connection")]
         assert len(entries) == len(set(entries))
-        assert set(entries) <= pool._entries
+        assert set(entries) <= pool._books.entries
         assert self.connector.mistakes == []
 
     def nobody_waits_in_vain(self) -> None:
         """Unless somebody stopped on his way to look after it."""
         pool = self.pool
-        if pool._waiters and not any(c.point in (SWITCH, "start") for c in self.callers):
-            assert not pool._idle
-            assert not pool._may_open()
+        if pool._books.waiters and not any(c.point in (SWITCH, "start") for c in self.callers):
+            assert not pool._books.idle
+            assert not pool._books.may_open
             assert not self.closed
 
     def figures_are_true(self) -> None:
         pool, status = self.pool, self.pool.status()
-        assert status.open == len(pool._entries) == status.connects - status.closes
-        assert status.waiting == len(pool._waiters)
-        assert status.opening == pool._opening
+        assert status.open == len(pool._books.entries) == status.connects - status.closes
+        assert status.waiting == len(pool._books.waiters)
+        assert status.opening == pool._books.opening
         if not any(c.point in (SWITCH, "start", "hold") for c in self.callers):
             ended = [type(caller.error) for caller in self.done]
             assert status.timeouts == ended.count(PoolTimeout)
@@ -275,7 +276,9 @@ class PoolMachine(RuleBasedStateMachine):
         assert status.open == status.checkedin == len(self.connector.live)
         assert status.connects - status.closes == status.open <= self.pool.config.pool_size
         if not self.swept_in_vain:
-            assert all(entry.generation == self.pool._generation for entry in self.pool._idle)
+            assert all(
+                entry.generation == self.pool._books.generation for entry in self.pool._books.idle
+            )
         served = sum(caller.result == "served" for caller in self.done)
         assert status.checkouts >= served
 

@@ -1,0 +1,314 @@
+"""The books of a pool: what it has, who waits for it, and who gets what.
+
+Every decision that more than one caller depends on is made here, under one lock that is
+held for a few microseconds at a time; nothing is opened, closed, pinged or logged here.
+The pool asks, and acts on the answer afterwards.
+
+An entry is in exactly one place: idle on the deque, leased, or granted to a waiter that
+has not woken up yet.  ``match`` is the one place where waiters meet entries and the right
+to open one; everything that frees capacity calls it, so no wake-up is lost.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from . import counters
+from .config import PoolConfig
+from .counters import SINCE, Page, PoolStatus
+from .entry import CLEARED, Entry
+from .errors import PoolClosed, PoolError, PoolExhausted, PoolTimeout
+from .waiters import PERMIT, Permit, Waiter, WaitQueue
+
+# How many connections may be opened at once.  In a spike the connections that come back
+# serve most callers long before as many new ones could be opened.
+MAX_OPENING = 4
+
+
+class Books:
+    """All of a pool that its callers share.
+
+    Args:
+        name: what messages call the pool.
+        config: its options.
+        page: where the figures are kept.
+
+    """
+
+    def __init__(self, name: str, config: PoolConfig, page: Page) -> None:
+        self.name = name
+        self.config = config
+        self.page = page
+        self._words = page.words
+        self._words[counters.SIZE] = config.pool_size
+        self._words[counters.MAX] = config.max
+
+        # Guards all that follows, but for what is said of idle and is_tight.  It knows its
+        # owner because the garbage collector may run a finalizer in the middle of a method,
+        # and that may check a connection in: see is_mine.
+        self.lock = threading.RLock()
+        self.entries: set[Entry] = set()
+        self.waiters = WaitQueue()
+        self.opening = 0
+        self.closing = 0  # off the books, but not closed yet: they still take room
+        self.generation = 0
+        self.closed = False
+        self.connect_error: BaseException | None = None
+        # Popped and appended to without the lock.
+        self.idle: deque[Entry] = deque()
+        # Whether an entry that comes back must not just go to the idle ones: somebody waits,
+        # or there are more than are kept.  Read without the lock.
+        self.is_tight = False
+
+    @property
+    def is_mine(self) -> bool:
+        """Tell whether this thread is in the middle of a method of these books."""
+        return self.lock._is_owned()  # type: ignore[attr-defined,no-any-return]
+
+    def status(self, now: int) -> PoolStatus:
+        """Return the figures at the monotonic time ``now`` (ns)."""
+        with self.lock:
+            return counters.read(self._words, now)
+
+    # -- callers who want an entry -------------------------------------------------------
+
+    def join(self, now: int) -> Waiter:
+        """Stand a new waiter last in the queue; perhaps it is granted something at once.
+
+        Raises:
+            PoolClosed: nothing is lent any more.
+            PoolExhausted: ``max_waiting`` callers wait already.
+
+        """
+        waiter = Waiter(now)
+        with self.lock:
+            if self.closed:
+                raise PoolClosed(f"pool {self.name!r} is closed")
+            self.waiters.join(waiter)
+            self.match()
+            limit = self.config.max_waiting
+            if not limit or len(self.waiters) <= limit or waiter.grant is not None:
+                return waiter
+            self.waiters.leave(waiter)
+            self._note()
+            self._words[counters.REFUSED] += 1
+            message = f"pool {self.name!r}: {limit} callers wait already; {self._figures(now)}"
+            cause = self.connect_error
+        raise PoolExhausted(message) from cause
+
+    def replace(self, entry: Entry, fault: int, since: int) -> Waiter:
+        """Remove a caller's faulty entry, and stand it first in the queue: it was its turn."""
+        waiter = Waiter(since)
+        with self.lock:
+            self._remove(entry, fault)
+            if self.closed:
+                waiter.give(PoolClosed(f"pool {self.name!r} is closed"))
+            else:
+                self.waiters.join(waiter, first=True)
+                self.match()
+        return waiter
+
+    def end_wait(self, waiter: Waiter, timeout: float, now: int) -> PoolError | None:
+        """Note the end of a wait; return the error if nothing was granted in time."""
+        waited = now - waiter.since
+        with self.lock:
+            if waiter.grant is not None:  # perhaps given at the last moment: it keeps it
+                self._words[counters.WAITS] += 1
+                self._words[counters.WAITED_NS] += waited
+                return None
+            self.waiters.leave(waiter)
+            self._note()
+            self._words[counters.TIMEOUTS] += 1
+            error = PoolTimeout(
+                f"pool {self.name!r} (profile {self.config.profile!r}): no connection within "
+                f"{timeout:g} s (waited {waited / 1e9:.1f} s); {self._figures(now)}"
+            )
+            error.__cause__ = self.connect_error
+        return error
+
+    def serve(self) -> None:
+        """Give the waiters what there is."""
+        with self.lock:
+            self.match()
+
+    def withdraw(self, waiter: Waiter) -> Entry | None:
+        """Take a waiter out of the queue; return the entry it was granted and will not use."""
+        with self.lock:
+            self.waiters.leave(waiter)
+            grant = waiter.grant
+            if isinstance(grant, Permit):
+                self.opening -= 1
+            self.match()
+        return grant if isinstance(grant, Entry) else None
+
+    def match(self) -> None:
+        """Give idle entries, then rights to open, to the waiters; the caller holds the lock."""
+        # Before the deque is looked at: who appends to it looks at this afterwards.
+        self.is_tight = True
+        while self.waiters:
+            try:
+                entry = self.idle.pop()
+            except IndexError:
+                break
+            self.waiters.next().give(entry)
+        while self.waiters and self.may_open:
+            self.opening += 1
+            self.waiters.next().give(PERMIT)
+        self._note()
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether no connection is open or being opened."""
+        return not (self.entries or self.opening or self.closing)
+
+    @property
+    def may_open(self) -> bool:
+        """Tell whether one more may be opened now; the caller holds the lock."""
+        taken = len(self.entries) + self.opening + self.closing
+        return self.opening < MAX_OPENING and taken < self.config.max
+
+    def _note(self) -> None:
+        """Write down what changes with the queue; the caller holds the lock."""
+        first = self.waiters.first()
+        self.is_tight = first is not None or len(self.entries) > self.config.pool_size
+        self._words[counters.OLDEST_WAIT] = first.since if first else 0
+        self._words[counters.WAITING] = len(self.waiters)
+        self._words[counters.OPENING] = self.opening
+
+    def _figures(self, now: int) -> str:
+        """Return the figures for an error message; the caller holds the lock."""
+        status = counters.read(self._words, now)
+        return (
+            f"size {self.config.pool_size} + overflow {self.config.max_overflow}, "
+            f"{status.checkedout} in use (longest {status.oldest_use:.1f} s), "
+            f"{status.checkedin} idle, {self.opening} opening, {status.waiting} others waiting"
+        )
+
+    # -- entries that come, come back and go -----------------------------------------------
+
+    def add(self, entry: Entry) -> None:
+        """Enter a connection that was opened by a right to; the opener has it in hand."""
+        with self.lock:
+            self.opening -= 1
+            self.connect_error = None
+            self._words[counters.CONNECTS] += 1
+            if entry.generation != self.generation:
+                entry.expires = CLEARED
+            entry.take_cell(*self.page.take_cell())
+            self.entries.add(entry)
+            self.match()
+
+    def note_failed_open(self, error: BaseException) -> None:
+        """Take back a right to open that came to nothing."""
+        with self.lock:
+            self.opening -= 1
+            self._words[counters.CONNECT_ERRORS] += 1
+            self.connect_error = error
+            self.match()
+
+    def may_open_ahead(self) -> bool:
+        """Take the right to open one for ``min_idle``, if there is to be one more."""
+        config = self.config
+        with self.lock:
+            if self.closed or len(self.idle) >= config.min_idle or not self.may_open:
+                return False
+            if len(self.entries) + self.opening >= config.pool_size:
+                return False
+            self.opening += 1
+            self._note()
+            return True
+
+    def hand_over(self, entry: Entry) -> bool:
+        """Give the entry to the first waiter or the idle ones; False if it is to be closed."""
+        with self.lock:
+            if entry.expires == CLEARED:
+                self._remove(entry, counters.CLEARED)
+                return False
+            if self.waiters:
+                self.waiters.next().give(entry)
+                self._note()
+            elif len(self.entries) > self.config.pool_size:
+                self._remove(entry)
+                return False
+            else:
+                self.idle.append(entry)
+            return True
+
+    def remove(self, entry: Entry, fault: int = 0) -> None:
+        """Remove an entry that is in no place; the caller closes it and calls ``note_closed``.
+
+        Until then it keeps its room: the server would count one connection too many.
+
+        Args:
+            entry: which.
+            fault: the word that counts why, or 0.
+
+        """
+        with self.lock:
+            self._remove(entry, fault)
+
+    def _remove(self, entry: Entry, fault: int = 0) -> None:
+        self.entries.remove(entry)
+        self.closing += 1
+        self.page.free_cell(entry.cell_number)
+        self._words[counters.CLOSES] += 1
+        if fault:
+            self._words[fault] += 1
+        self._note()
+
+    def note_closed(self) -> None:
+        """Let a waiter use the room of a removed entry, whose connection is closed now."""
+        with self.lock:
+            self.closing -= 1
+            self.match()
+
+    # -- all of them -------------------------------------------------------------------------
+
+    def clear(self, generation: int) -> None:
+        """Lend no entry of this generation again; nothing if a newer one has begun.
+
+        Of several threads that find the same failure only the first clears: what was opened
+        since is of a newer generation.
+        """
+        with self.lock:
+            if generation == self.generation:
+                self._clear()
+
+    def close(self) -> None:
+        """Lend nothing again: waiters get PoolClosed."""
+        with self.lock:
+            self.closed = True
+            self._clear()
+            while self.waiters:
+                error = PoolClosed(f"pool {self.name!r} is closed", while_waiting=True)
+                self.waiters.next().give(error)
+            self._note()
+
+    def _clear(self) -> None:
+        self.generation += 1
+        for entry in self.entries:
+            entry.expires = CLEARED
+
+    def take_idle(self, unwanted: Callable[[Entry], bool]) -> Iterator[Entry]:
+        """Take the unwanted entries off the deque one by one, longest idle first."""
+        for entry in list(self.idle):
+            if unwanted(entry):
+                try:
+                    self.idle.remove(entry)
+                except ValueError:  # lent since; whoever has it finds out
+                    continue
+                yield entry
+
+    def take_leaks(self, before: int) -> list[tuple[Entry, int]]:
+        """Return what is leased since before a time (monotonic ns), and since when, once."""
+        found = []
+        with self.lock:
+            for entry in self.entries:
+                since = entry.cell[SINCE]
+                if 0 < since <= before and entry.reported_use != entry.uses:
+                    entry.reported_use = entry.uses
+                    self._words[counters.LEAKS] += 1
+                    found.append((entry, since))
+        return found
