@@ -75,7 +75,7 @@ class DjangoConnector:
         return wrapper
 
     def _parameters(self, wrapper: PooledDatabaseWrapper) -> dict[str, Any]:
-        parameters: dict[str, Any] = wrapper.get_connection_params()
+        parameters = {**wrapper.pool_parameters, **wrapper.get_connection_params()}
         if wrapper.connect_timeout_option:
             parameters.setdefault(wrapper.connect_timeout_option, self._connect_timeout)
         for name in ("password", "passwd"):
@@ -100,9 +100,12 @@ class DjangoConnector:
 
     def _reset_session(self, connection: Any) -> None:
         self._driver.rollback(connection)
-        self._driver.reset_session(connection)
         wrapper = self._wrapper()
+        vars(wrapper).update(self.facts)
+        self._driver.reset_session(connection, lambda: self._parameters(wrapper))
         wrapper.connection = connection
         wrapper.set_autocommit(True)
         wrapper.init_connection_state()
         wrapper.connection = None
+        # Once more, for what Django left, such as an open transaction's notes.
+        self._driver.rollback(connection)

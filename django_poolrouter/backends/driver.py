@@ -6,6 +6,7 @@ import ctypes
 import os
 import select
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,8 +64,15 @@ class Driver:
         """End any transaction without a trace; raises if that cannot be done."""
         connection.rollback()
 
-    def reset_session(self, connection: Any) -> None:
-        """Clear all session state; raises where only a new connection does that."""
+    def reset_session(self, connection: Any, parameters: Callable[[], dict[str, Any]]) -> None:
+        """Clear all session state but Django's; raises where only a new connection does that.
+
+        Args:
+            connection: out of any transaction.
+            parameters: returns those that a new connection would be opened with, the
+                password included.
+
+        """
         raise NotImplementedError("this driver cannot clear a session")
 
     def close(self, connection: Any) -> None:

@@ -68,6 +68,8 @@ class PooledDatabaseWrapper(_Base):
     parameters_are_facts = False
     """Whether ``pool_facts`` has all that ``get_connection_params()`` sets on a wrapper, so
     that a checkout can do without."""
+    pool_parameters: dict[str, Any] = {}
+    """Parameters of the driver for a pool's connections, where the settings have none."""
     connect_timeout_option = ""
     """The driver's parameter for the longest wait for a connection, in whole seconds."""
     pooled = True

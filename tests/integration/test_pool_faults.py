@@ -486,49 +486,6 @@ def test_unread_second_result_of_a_procedure__is_closed(
 # -- reset ----------------------------------------------------------------------------------
 
 
-def test_session_reset__hands_on_a_connection_as_new(use_postgresql: Any) -> None:
-    use_postgresql(pool_size=1, max_overflow=0, reset="session")
-    before = query("SHOW TimeZone"), query("SHOW search_path"), query("SHOW work_mem")
-    assert before[0] == "Europe/Lisbon"
-    session = query(OWN_ID["postgresql"])
-    connection.close()
-    with pools["default"].connection() as raw:
-        for statement in (
-            "SET TimeZone = 'Asia/Tokyo'",
-            "SET search_path = nowhere",
-            "SET work_mem = '1MB'",
-            "CREATE TEMPORARY TABLE left_behind (n integer)",
-            "SELECT pg_advisory_lock(4711)",
-            "PREPARE left_behind AS SELECT 1",
-            "DECLARE left_behind CURSOR WITH HOLD FOR SELECT 1",
-            "LISTEN left_behind",
-        ):
-            raw.execute(statement)
-    assert query(OWN_ID["postgresql"]) == session, "the same connection"
-    assert (query("SHOW TimeZone"), query("SHOW search_path"), query("SHOW work_mem")) == before
-    for leftovers in (
-        "pg_class WHERE relname = 'left_behind'",
-        "pg_locks WHERE locktype = 'advisory'",
-        "pg_prepared_statements",
-        "pg_cursors WHERE name = 'left_behind'",
-        "pg_listening_channels()",
-    ):
-        assert query(f"SELECT count(*) FROM {leftovers}") == 0, leftovers
-
-
-def test_session_reset__leaves_the_drivers_prepared_statements_usable(
-    postgresql_database: dict[str, str], use_databases: Any
-) -> None:
-    vendor = Vendor("postgresql", postgresql_database)
-    pool = {"pool_size": 1, "max_overflow": 0, "reset": "session"}
-    use_databases({"default": vendor.database(pool, OPTIONS={"prepare_threshold": 0})})
-    for _ in range(3):
-        with pools["default"].connection() as raw:
-            for n in range(3):
-                assert raw.execute("SELECT %s::int + 1", [n]).fetchone() == (n + 1,)
-    assert status().connects == 1
-
-
 def test_session_reset__works_where_transactions_begin_by_themselves(use_postgresql: Any) -> None:
     use_postgresql(pool_size=1, max_overflow=0, reset="session")
     session = query(OWN_ID["postgresql"])

@@ -2,57 +2,24 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from typing import Any
 
 import MySQLdb
 from django.db.backends.mysql import base
 from django.db.backends.utils import debug_transaction
 from django.utils.functional import cached_property
-from MySQLdb.connections import Connection
 
 from ..driver import Deadline, Driver, ServerFacts
 from ..mixin import PooledDatabaseWrapper
-
-# Statements that surely begin no transaction in autocommit; not what else a BEGIN may hide
-# in, such as CALL, XA, EXECUTE or several statements at once.
-_HARMLESS = re.compile(
-    rb"\s*(select|insert|update|delete|replace|show|do|explain|describe|with|values)\b[^;]*\Z",
-    re.IGNORECASE,
-)
-
-
-class WatchedConnection(Connection):
-    """The driver's connection, which remembers what the driver does not.
-
-    That is whether somebody may have sent a BEGIN, and whether rows of a result may be left
-    on the wire, for the next user to read.
-    """
-
-    may_have_begun = False
-    may_have_rows = False
-
-    def query(self, query: bytes) -> None:
-        """Send a statement; every cursor does it by this method."""
-        if not _HARMLESS.match(query):
-            self.may_have_begun = True
-        self.may_have_rows = True
-        super().query(query)
-
-    def store_result(self) -> Any:
-        """Read the whole result; what does not do that leaves rows to be read one by one."""
-        result = super().store_result()  # type: ignore[no-untyped-call]
-        self.may_have_rows = False
-        return result
+from .watched import WatchedConnection
 
 
 class MySQLDriver(Driver):
     """mysqlclient."""
 
     def adopt(self, connection: Any) -> None:
-        # Not passed to connect(): tracing tools replace that, and return what they like.
-        if type(connection) is Connection:
-            connection.__class__ = WatchedConnection
+        WatchedConnection.adopt(connection)
 
     def fileno(self, connection: Any) -> int | None:
         return int(connection.fileno())
@@ -90,14 +57,21 @@ class MySQLDriver(Driver):
 
     def rollback(self, connection: Any) -> None:
         autocommit = connection.get_autocommit()
-        watched = isinstance(connection, WatchedConnection)
-        if not watched:
+        if not isinstance(connection, WatchedConnection):
             connection.rollback()
         elif connection.may_have_begun or connection.may_have_rows or not autocommit:
-            connection.rollback()  # fails if there are rows to be read
-            connection.may_have_begun = connection.may_have_rows = False
+            connection.roll_back()
         if not autocommit:
             connection.autocommit(True)
+        if getattr(connection, "changed", False):
+            connection.restore()
+
+    def reset_session(self, connection: Any, parameters: Callable[[], dict[str, Any]]) -> None:
+        """Log in again on the same connection, which is a tenth of the cost of a new one."""
+        known = parameters()
+        if "user" not in known or not isinstance(connection, WatchedConnection):
+            raise NotImplementedError("the account is in an option file")
+        connection.log_in(known)
 
 
 class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):

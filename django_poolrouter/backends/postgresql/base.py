@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.db.backends.postgresql import base
@@ -9,6 +10,9 @@ from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from ..driver import Deadline, Driver, ServerFacts
 from ..mixin import PooledDatabaseWrapper
+
+if is_psycopg3:
+    from .watched import WatchedConnection
 
 # libpq's PQTRANS_*; psycopg's enumeration compares three times slower.
 IDLE, ACTIVE, INTRANS, INERROR = range(4)
@@ -27,6 +31,9 @@ SELECT current_setting('server_version'),
 
 class PsycopgDriver(Driver):
     """psycopg 3, which knows the state of its transaction without asking the server."""
+
+    def adopt(self, connection: Any) -> None:
+        WatchedConnection.adopt(connection)
 
     def fileno(self, connection: Any) -> int | None:
         return int(connection.fileno())
@@ -65,10 +72,17 @@ class PsycopgDriver(Driver):
             connection.rollback()
         if not connection.autocommit:
             connection.autocommit = True
+        if getattr(connection, "changed", False):
+            connection.restore()
 
-    def reset_session(self, connection: Any) -> None:
+    def reset_session(self, connection: Any, parameters: Callable[[], dict[str, Any]]) -> None:
         # Not prepared: it would deallocate itself, and fail when it is run next.
         connection.execute("DISCARD ALL", prepare=False)
+        # psycopg sees that it discards only while it counts the statement for the first time.
+        prepared = connection._prepared
+        vars(prepared).update(vars(type(prepared)()))
+        for _ in connection.notifies(timeout=0):
+            pass
 
 
 class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):

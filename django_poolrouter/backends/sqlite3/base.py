@@ -9,10 +9,15 @@ from django.db.backends.sqlite3 import base
 
 from ..driver import Driver, ServerFacts
 from ..mixin import PooledDatabaseWrapper
+from .watched import WatchedConnection
 
 
 class SQLiteDriver(Driver):
     """The standard library's sqlite3."""
+
+    def adopt(self, connection: Any) -> None:
+        if isinstance(connection, WatchedConnection):
+            connection.remember()
 
     def ping(self, connection: Any, timeout: float) -> bool:
         try:
@@ -29,6 +34,8 @@ class SQLiteDriver(Driver):
             connection.rollback()
         if connection.isolation_level is not None:
             connection.isolation_level = None
+        if getattr(connection, "changed", False):
+            connection.restore()
 
 
 class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
@@ -37,6 +44,7 @@ class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
     driver_class = SQLiteDriver
     parameters_are_facts = True
     pool_facts = ("transaction_mode", "init_commands")
+    pool_parameters = {"factory": WatchedConnection}
 
     def can_be_pooled(self) -> bool:
         # A database in memory lives and dies with its connections.

@@ -1,0 +1,66 @@
+"""psycopg's connection, as the pool wants it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import Connection
+from psycopg.adapt import AdaptersMap
+
+from ..watched import Part, Watched
+
+
+class WatchedAdapters(Part, AdaptersMap):
+    """The adapters of a connection, and what they were when it was opened."""
+
+    opened: AdaptersMap
+
+    def register_dumper(self, *args: Any, **kwargs: Any) -> None:
+        self.note()
+        super().register_dumper(*args, **kwargs)
+
+    def register_loader(self, *args: Any, **kwargs: Any) -> None:
+        self.note()
+        super().register_loader(*args, **kwargs)
+
+    def restore(self) -> None:
+        """Forget what was registered since the connection was opened."""
+        vars(self).update(vars(AdaptersMap(self.opened)))
+
+
+class WatchedConnection(Connection[Any], Watched):
+    """The driver's connection, which gives up what its users made of it."""
+
+    routine = frozenset({"autocommit", "_autocommit", "_begin_statement", "_num_transactions"})
+    beyond = ("prepare_threshold", "prepared_max")
+
+    @classmethod
+    def adopt(cls, connection: Any) -> None:
+        """Make a connection that was just opened one of these, if it is the driver's own.
+
+        Not passed to connect(): tracing tools replace that, and return what they like.
+        """
+        kind = type(connection)
+        if kind is not Connection:
+            return
+        connection.__class__ = cls
+        adapters = connection.adapters
+        adapters.opened = AdaptersMap(adapters)
+        adapters.__class__ = WatchedAdapters
+        adapters.belong_to(connection)
+        connection.remember()
+
+    def add_notice_handler(self, callback: Any) -> None:
+        self.note()
+        super().add_notice_handler(callback)
+
+    def add_notify_handler(self, callback: Any) -> None:
+        self.note()
+        super().add_notify_handler(callback)
+
+    def restore(self) -> None:
+        if self._pipeline is not None:
+            raise RuntimeError("the connection is in pipeline mode")
+        super().restore()
+        adapters: Any = self.adapters
+        adapters.restore()
