@@ -60,6 +60,11 @@ class Driver:
         """Ask the server who it is; raises what the driver raises."""
         return ServerFacts(version="")
 
+    @staticmethod
+    def refused_write(error: BaseException) -> bool:
+        """Tell whether an error says that the server or the session takes no writes."""
+        return False
+
     def rollback(self, connection: Any) -> None:
         """End any transaction without a trace; raises if that cannot be done."""
         connection.rollback()

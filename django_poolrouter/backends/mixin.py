@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.utils import DEFAULT_DB_ALIAS
 from django.utils.asyncio import async_unsafe
+from django.utils.functional import cached_property
 
 from ..registry import Handle, registry
 from . import threads
 from .connector import DjangoConnector
+from .demotion import ErrorWatch, clear_if_demoted
 from .driver import Driver
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ class PooledDatabaseWrapper(_Base):
         self._connecting_to: DatabasePool | None = None
         self._is_set_up = False
         self._is_checking = False
+        self.was_refused = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -202,7 +205,16 @@ class PooledDatabaseWrapper(_Base):
         # Leave the connection first: inside atomic() Django goes on with wrapper.connection,
         # and by then another thread may hold it.
         self.connection = self._lease = None
-        lease.pool.checkin(lease, broken=broken)
+        try:
+            if self.was_refused:
+                self.was_refused = False
+                clear_if_demoted(self, lease)
+        finally:
+            lease.pool.checkin(lease, broken=broken)
+
+    @cached_property
+    def wrap_database_errors(self) -> ErrorWatch:
+        return ErrorWatch(self)
 
     def close_if_health_check_failed(self) -> None:
         self._is_checking = True

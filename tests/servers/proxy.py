@@ -66,6 +66,10 @@ class FaultProxy:
             raise ValueError(mode)
         self._call(self._switch(mode))
 
+    def redirect(self, port: int) -> None:
+        """Lead new connections to another server, as a name does after a failover."""
+        self._upstream_port = port
+
     def drop(self) -> None:
         """Reset all open connections, on both sides."""
         self._call(self._drop())

@@ -15,6 +15,10 @@ from ..mixin import PooledDatabaseWrapper
 from .watched import WatchedConnection
 
 
+# ER_OPTION_PREVENTS_STATEMENT (of which --read-only is one) and ER_READ_ONLY_MODE.
+READ_ONLY = ((1290,), (1836,))
+
+
 class MySQLDriver(Driver):
     """mysqlclient."""
 
@@ -44,7 +48,10 @@ class MySQLDriver(Driver):
 
     def inspect(self, connection: Any) -> ServerFacts:
         cursor = connection.cursor()
-        cursor.execute("SELECT VERSION(), @@global.read_only, @@global.max_connections")
+        cursor.execute(
+            "SELECT VERSION(), @@global.read_only OR @@global.innodb_read_only,"
+            " @@global.max_connections"
+        )
         version, read_only, limit = cursor.fetchone()
         try:
             cursor.execute("SHOW SLAVE STATUS")
@@ -54,6 +61,10 @@ class MySQLDriver(Driver):
         except MySQLdb.Error:  # needs a privilege, and has another name on MySQL 8.4
             lag = None
         return ServerFacts(version, bool(read_only), lag_s=lag, max_connections=limit)
+
+    @staticmethod
+    def refused_write(error: BaseException) -> bool:
+        return isinstance(error, MySQLdb.Error) and error.args[:1] in READ_ONLY
 
     def rollback(self, connection: Any) -> None:
         autocommit = connection.get_autocommit()

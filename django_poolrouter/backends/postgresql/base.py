@@ -17,6 +17,8 @@ if is_psycopg3:
 # libpq's PQTRANS_*; psycopg's enumeration compares three times slower.
 IDLE, ACTIVE, INTRANS, INERROR = range(4)
 
+READ_ONLY = "25006"  # SQLSTATE read_only_sql_transaction
+
 INSPECT = """
 SELECT current_setting('server_version'),
        pg_is_in_recovery(),
@@ -63,6 +65,10 @@ class PsycopgDriver(Driver):
 
     def inspect(self, connection: Any) -> ServerFacts:
         return ServerFacts(*connection.execute(INSPECT, prepare=False).fetchone())
+
+    @staticmethod
+    def refused_write(error: BaseException) -> bool:
+        return getattr(error, "sqlstate", None) == READ_ONLY
 
     def rollback(self, connection: Any) -> None:
         status = connection.pgconn.transaction_status
