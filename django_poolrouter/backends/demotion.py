@@ -45,7 +45,8 @@ def clear_if_demoted(wrapper: PooledDatabaseWrapper, lease: Lease) -> None:
         if cluster is not None and cluster.primary != wrapper.alias:
             return
         driver.rollback(lease.connection)
-        if not driver.inspect(lease.connection).read_only:
+        # Whoever found out before has cleared, and what was opened since may be sound.
+        if not driver.inspect(lease.connection).read_only or lease.is_cleared:
             return
     except Exception:  # whatever it is, the checkin will see it
         logger.debug("pool %s: no answer to who it is", lease.pool.name, exc_info=True)

@@ -206,9 +206,9 @@ class PooledDatabaseWrapper(_Base):
         # and by then another thread may hold it.
         self.connection = self._lease = None
         try:
-            if self.was_refused:
-                self.was_refused = False
+            if self.was_refused and not broken:
                 clear_if_demoted(self, lease)
+            self.was_refused = False
         finally:
             lease.pool.checkin(lease, broken=broken)
 

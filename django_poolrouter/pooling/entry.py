@@ -91,6 +91,11 @@ class Lease:
         return self.entry.connection if self.entry else None
 
     @property
+    def is_cleared(self) -> bool:
+        """Whether its pool was cleared since the connection was opened."""
+        return self.entry is not None and self.entry.expires == CLEARED
+
+    @property
     def pool(self) -> Pool:
         """The pool to check it in to.
 

@@ -85,6 +85,24 @@ def test_demoted_primary__is_left_once_its_name_leads_elsewhere(
     assert status().connects == 4
 
 
+def test_lease_of_before_the_clear__does_not_clear_again(
+    server: Vendor, table: None, moving_host: FaultProxy, use_databases: Any
+) -> None:
+    use_databases({"default": server.database(PORT=str(moving_host.port))})
+    late = connections["default"].copy()
+    late.ensure_connection()
+    for refused in (execute, late.cursor().execute):
+        with pytest.raises(DatabaseError):
+            refused(WRITE)
+    close()
+    moving_host.redirect(int(server.settings["PORT"]))
+    execute(WRITE)
+    close()
+    late.close()
+    execute(WRITE)
+    assert (status().connects, status().cleared) == (3, 2)
+
+
 def test_primary_that_refuses_for_a_while__is_written_to_by_new_connections(
     mariadb: Any, mariadb_database: dict[str, str], use_databases: Any
 ) -> None:

@@ -14,7 +14,6 @@ from ..driver import Deadline, Driver, ServerFacts
 from ..mixin import PooledDatabaseWrapper
 from .watched import WatchedConnection
 
-
 # ER_OPTION_PREVENTS_STATEMENT (of which --read-only is one) and ER_READ_ONLY_MODE.
 READ_ONLY = ((1290,), (1836,))
 
