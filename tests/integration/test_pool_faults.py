@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -217,6 +218,50 @@ def test_server_restart__is_not_noticed_by_the_first_request(on: Server, use_poo
     assert query("SELECT 1") == 1
     assert (status().lost, status().cleared, status().open) == (1, 3, 1)
     assert status().connects == 5
+
+
+@pytest.mark.slow
+def test_requests_after_a_restart__all_succeed(on: Server, use_pool: Any) -> None:
+    use_pool(pool_size=4, max_overflow=0, pool_timeout=20)
+    fill(4)
+    on.cluster.restart("primary")
+    on.cluster.wait_for_replicas()
+    start = threading.Barrier(8)
+
+    def requests() -> int:
+        start.wait()
+        done = 0
+        for _ in range(10):
+            done += query("SELECT 1")
+            connection.close()
+        return done
+
+    tasks = [Task(requests) for _ in range(8)]
+    assert [task.result() for task in tasks] == [10] * 8
+
+
+@pytest.mark.slow
+def test_frozen_server__is_waited_for_no_longer_than_ping_timeout(
+    on: Server, use_pool: Any
+) -> None:
+    use_pool(pool_size=2, ping_after=0, ping_timeout=0.2)
+    fill(2)
+    lost = status().lost
+
+    def request() -> Any:
+        try:
+            return query("SELECT 1")
+        finally:
+            connection.close()
+
+    on.cluster.signal("primary", signal.SIGSTOP)
+    try:
+        task = Task(request)
+        eventually(lambda: status().lost == lost + 1)  # it has given up, and connects anew
+    finally:
+        on.cluster.signal("primary", signal.SIGCONT)
+    assert task.result() == 1
+    assert status().cleared == 1
 
 
 def test_reset_of_all_connections__is_not_noticed_by_the_first_request(
