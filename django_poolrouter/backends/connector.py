@@ -107,5 +107,3 @@ class DjangoConnector:
         wrapper.set_autocommit(True)
         wrapper.init_connection_state()
         wrapper.connection = None
-        # Once more, for what Django left, such as an open transaction's notes.
-        self._driver.rollback(connection)

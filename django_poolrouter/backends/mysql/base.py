@@ -69,11 +69,13 @@ class MySQLDriver(Driver):
         autocommit = connection.get_autocommit()
         if not isinstance(connection, WatchedConnection):
             connection.rollback()
-        elif connection.may_have_begun or connection.may_have_rows or not autocommit:
+            connection.autocommit(True)
+            return
+        if connection.may_have_begun or connection.may_have_rows or not autocommit:
             connection.roll_back()
         if not autocommit:
             connection.autocommit(True)
-        if getattr(connection, "changed", False):
+        if connection.changed:
             connection.restore()
 
     def reset_session(self, connection: Any, parameters: Callable[[], dict[str, Any]]) -> None:
