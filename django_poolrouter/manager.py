@@ -82,8 +82,13 @@ class _Handler:
         # In a thread of its own: the code that the signal interrupted may hold a lock
         # that the clean-up needs.
         worker = threading.Thread(target=self.__self__.cleanup_all, daemon=True)
-        worker.start()
-        worker.join(PATIENCE)
+        try:
+            worker.start()
+            worker.join(PATIENCE)
+        except Exception:
+            # gevent runs handlers within its event loop when all greenlets wait, and there
+            # nothing may wait.  Then none of them holds a lock.
+            self.__self__.cleanup_all()
         if callable(self._previous):
             self._previous(number, frame)
             return

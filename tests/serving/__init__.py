@@ -1,0 +1,1 @@
+"""A project that web servers and task workers run, for tests that watch them from outside."""
