@@ -30,15 +30,19 @@ from tests.testapp.site import STOCK_ENGINES
 
 ROOT = Path(__file__).parents[2]
 GUNICORN = ["gunicorn", "--bind=fd://{fd}", "--no-control-socket", "tests.serving.wsgi"]
+PRELOAD = [*GUNICORN, "--config=python:tests.serving.gunicorn_preload"]
 SERVERS = {
     "sync": [*GUNICORN, "--worker-class=sync"],
     "gthread": [*GUNICORN, "--worker-class=gthread", "--threads=4"],
     "gevent": [*GUNICORN, "--worker-class=gevent"],
     "uvicorn": ["uvicorn", "--fd={fd}", "tests.serving.asgi:application"],
-    "celery": ["celery", "--app=tests.serving.tasks", "worker", "--concurrency=1"],
+    "celery": [
+        *("celery", "--app=tests.serving.tasks", "worker", "--concurrency=1"),
+        *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+    ],
 }
 STOPPING = re.compile("Handling signal: term|Shutting down|Warm shutdown")
-IDLE = 2
+IDLE = 2  # beside the one at the gate
 # uvicorn passes signals on at its own end, and Celery tells its children by other means.
 TOLD_AT_ONCE = {"sync", "gthread", "gevent"}
 
@@ -69,8 +73,8 @@ class Served:
                 start_new_session=True,
             )
 
-    def says(self, pattern: str | re.Pattern[str]) -> Callable[[], object]:
-        return lambda: re.search(pattern, self.log.read_text())
+    def says(self, pattern: str | re.Pattern[str]) -> re.Match[str] | None:
+        return re.search(pattern, self.log.read_text())
 
     def session(self) -> tuple[int, int]:
         """Return the process that answers a request, and its database session."""
@@ -78,11 +82,6 @@ class Served:
         assert status == 200, self.log.read_text()
         process, session = text.split()
         return int(process), int(session)
-
-    def terminate(self) -> int:
-        """Send SIGTERM and wait until it is acted upon; return the exit status of the end."""
-        self.process.terminate()
-        return self.process.wait(15)
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):
@@ -135,10 +134,10 @@ class Mariadb:
             port=int(settings["PORT"]),
             user=settings["USER"],
             password=settings["PASSWORD"],
-            database=settings["NAME"],
         )
-        self.query("CREATE OR REPLACE TABLE gate AS SELECT 1 AS n")
-        self.query("SELECT * FROM gate FOR UPDATE")
+        create_database("gate")
+        self.query("CREATE TABLE gate.gate AS SELECT 1 AS n")
+        self.query("SELECT * FROM gate.gate FOR UPDATE")
 
     def open_the_gate(self) -> None:
         self.observer.rollback()
@@ -152,7 +151,7 @@ class Mariadb:
         return {number for (number,) in self.query(f"{sql} AND {condition}")}
 
     def is_at_the_gate(self, program: str) -> bool:
-        return bool(self.sessions(program, "info LIKE '%gate%'"))
+        return bool(self.sessions(program, "info LIKE '%gate.gate%'"))
 
     def query(self, sql: str) -> Any:
         cursor = self.observer.cursor()
@@ -204,7 +203,7 @@ def check_end(kind: str, gate: Any, serve: Callable[..., Served], name: str) -> 
         assert len(before) == (1 if how == "stock" else 1 + IDLE)
         each.process.terminate()
     for each in served.values():
-        eventually(each.says(STOPPING))
+        eventually(lambda: each.says(STOPPING))  # noqa: B023
     if kind in TOLD_AT_ONCE:  # what rests is closed, what works is left alone
         eventually(lambda: len(gate.sessions(f"{name}_handlers")) == 1)
     gate.open_the_gate()
@@ -223,3 +222,34 @@ def test_sigterm__ends_a_server_as_it_does_without_us(
     kind: str, postgresql_gate: Postgresql, serve: Any
 ) -> None:
     check_end(kind, postgresql_gate, serve, f"end_{kind}")
+
+
+def test_sigterm__ends_a_server_on_mariadb_as_it_does_without_us(
+    mariadb_gate: Mariadb, serve: Any
+) -> None:
+    check_end("gthread", mariadb_gate, serve, "end")
+
+
+def test_preload__leaves_the_masters_connections_to_the_master(
+    postgresql_gate: Postgresql, serve: Any
+) -> None:
+    database = {"ENGINE": postgresql_gate.engine, **postgresql_gate.database("preload")}
+    server = serve(PRELOAD, database, "preload")
+    eventually(lambda: server.says("Booting worker.*(.|\n)*Booting worker"), 20)
+    masters = postgresql_gate.sessions("preload")
+    assert len(masters) == 1 + IDLE
+
+    workers: dict[int, int] = {}
+    eventually(lambda: workers.update([server.session()]) or len(workers) == 2)
+    assert len({*workers.values(), *masters}) == 2 + len(masters), "sessions are shared"
+
+    for worker in workers:
+        os.kill(worker, signal.SIGTERM)
+    eventually(lambda: not postgresql_gate.sessions("preload") & {*workers.values()})
+    assert postgresql_gate.sessions("preload") >= masters
+    server.process.terminate()
+    assert server.process.wait(15) == 0
+    first, last = (server.says(f"master at {when}: (.*)") for when in ("first", "last"))
+    assert first[1] == last[1]
+    assert not server.says("Traceback")
+    eventually(lambda: not postgresql_gate.sessions("preload"))
