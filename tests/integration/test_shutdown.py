@@ -194,9 +194,7 @@ def check_end(kind: str, gate: Any, serve: Callable[..., Served], name: str) -> 
         database = {"ENGINE": engine, **gate.database(f"{name}_{how}")}
         env = {"SIGNAL_HANDLERS": "1"} if how == "handlers" else {}
         served[how] = serve(SERVERS[kind], database, how, **env)
-    requests = [
-        Task(fetch, each.address, "/hold") for each in served.values() if kind != "celery"
-    ]
+    requests = [Task(fetch, each.address, "/hold") for each in served.values() if kind != "celery"]
     for how, each in served.items():
         eventually(lambda: gate.is_at_the_gate(f"{name}_{how}"), 20)  # noqa: B023
         before = gate.sessions(f"{name}_{how}")
