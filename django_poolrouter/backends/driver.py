@@ -89,15 +89,16 @@ class Driver:
 
         Both drivers and their finalizers say good-bye to the server on the shared socket,
         which ends the parent's session.  With the descriptor pointed at the null device
-        they talk to nobody.  A connection without one is kept for ever instead: closing a
-        copied SQLite handle may roll back what the parent is writing.
+        they talk to nobody.  And the object is kept for ever: closing a copied SQLite
+        handle may roll back what the parent is writing, and psycopg warns of connections
+        that are dropped while open.
         """
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
         try:
             descriptor = self.fileno(connection)
         except Exception:  # closed already
             return
         if descriptor is None:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
             return
         null = os.open(os.devnull, os.O_RDWR)
         try:

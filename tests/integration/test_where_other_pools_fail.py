@@ -11,6 +11,8 @@ django-pg-real-pool.  What other tests prove already stands there:
   test_server_restart__is_not_noticed_by_the_first_request
 - settings, search_path, advisory locks, LISTEN, temporary tables, prepared statements:
   `test_pool_faults`, test_session_reset__hands_on_a_connection_as_new
+- `manage.py test --parallel` when the parent used the databases after they were cloned:
+  `test_test_runner`, test_tests_of_a_project__pass_and_leave_nothing_behind
 - greenlets beyond the maximum, or stuck: `test_gevent`
 - gunicorn --preload: `test_shutdown`
 - Django's own tests of backends and transactions: `make conformance`
@@ -22,10 +24,11 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import connection
 
@@ -148,12 +151,16 @@ def test_role_of_one_user__is_not_the_next_ones() -> None:
 @pytest.mark.usefixtures("clean_sessions")
 def test_server_side_cursor_that_was_left_open__is_gone() -> None:
     """In autocommit Django declares them WITH HOLD; a name is used again, by another wrapper."""
+    cursors = []
     for _ in range(2):
         wrapper = connection.copy()
-        cursor = wrapper.chunked_cursor()
-        cursor.execute("SELECT * FROM generate_series(1, 1000)")
-        assert cursor.fetchone() == (1,)
+        cursors.append(wrapper.chunked_cursor())
+        cursors[-1].execute("SELECT * FROM generate_series(1, 1000)")
+        assert cursors[-1].fetchone() == (1,)
         wrapper.close()
         assert query("SELECT count(*) FROM pg_cursors WHERE is_holdable") == 0
         connection.close()
     assert pools["default"].status().connects == 1
+    for cursor in cursors:
+        with suppress(psycopg.ProgrammingError):  # there is nothing left to close
+            cursor.close()

@@ -11,4 +11,5 @@ MIGRATION_MODULES = settings.MIGRATION_MODULES
 DEFAULT_AUTO_FIELD = settings.DEFAULT_AUTO_FIELD
 MIDDLEWARE = ["django_poolrouter.middleware.RoutingMiddleware"]
 DATABASE_ROUTERS = ["django_poolrouter.router.PoolRouter"]
+TEST_RUNNER = "tests.testproject.runner.Runner"
 DATABASES = json.loads(os.environ["DATABASES"])
