@@ -95,16 +95,23 @@ def run(postgresql_database: dict[str, str], tmp_path: Path) -> Any:
     return run
 
 
-def test_locks__are_those_of_gevent(run: Any) -> None:
-    run(
-        "from gevent.thread import LockType\n"
-        "from django_poolrouter.pooling.waiters import Waiter\n"
-        "from django_poolrouter.registry import registry\n"
-        "query('SELECT 1')\n"
-        "for lock in (pool._lock, pool._pool._lock, Waiter(0)._event, registry._lock,\n"
-        "             registry.housekeeper._lock):\n"
-        "    assert isinstance(lock, LockType), lock\n"
-    )
+def test_locks__are_held_by_greenlets_not_by_their_thread(run: Any) -> None:
+    run("""
+from django_poolrouter.pooling.waiters import Waiter
+from django_poolrouter.registry import registry
+def is_free(lock):
+    if lock.acquire(False):
+        lock.release()
+        return True
+use_once()
+held = [pool._lock, pool._pool._books.lock, registry._lock, registry.housekeeper._lock]
+for lock in held:
+    lock.acquire()
+for lock in [*held, Waiter(0)._event]:
+    assert not gevent.spawn(is_free, lock).get(), lock
+    lock.release()
+    assert gevent.spawn(is_free, lock).get(), lock
+""")
 
 
 def test_fifty_greenlets_over_three__are_never_more_than_three_on_the_server(run: Any) -> None:
