@@ -12,9 +12,9 @@ from django.db import Error, connection, connections, transaction
 from django.test import override_settings
 
 from django_poolrouter import pools
+from tests.conftest import Vendor
 from tests.contract.numbers import SMALL, create_table, insert, leased, select
 from tests.contract.test_backends import ONE
-from tests.conftest import Vendor
 
 
 @pytest.fixture
@@ -57,9 +57,11 @@ def test_kept_cursor__raises_after_close(
 def test_kept_cursor__raises_when_its_connection_is_lent_again(numbers: None) -> None:
     cursor = kept_cursor()
     connection.close_if_unusable_or_obsolete()
-    with connection.cursor() as other, pytest.raises(Error):
+    with connection.cursor() as other:
         other.execute("SELECT 7")
-        cursor.fetchone()
+        with pytest.raises(Error):
+            cursor.fetchone()
+        assert other.fetchone() == (7,)
     with pytest.raises(Error):
         cursor.execute("SELECT 1")
 

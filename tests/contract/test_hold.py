@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from django.db import DatabaseError, Error, connection, connections, models, tra
 from django.db.backends.signals import connection_created
 
 from django_poolrouter import pools
+from tests.conftest import Vendor
 from tests.contract.numbers import (
     SMALL,
     checkouts,
@@ -21,7 +23,6 @@ from tests.contract.numbers import (
     raw,
     select,
 )
-from tests.conftest import Vendor
 from tests.testapp.billing.models import Tariff
 
 
@@ -123,7 +124,7 @@ def test_atomic__gives_it_back_at_its_end() -> None:
             insert(2)
         assert raw() is first
     assert leased() == 0
-    with pytest.raises(ZeroDivisionError), transaction.atomic():
+    with suppress(ZeroDivisionError), transaction.atomic():
         insert(3)
         raise ZeroDivisionError
     assert leased() == 0
