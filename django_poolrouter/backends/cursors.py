@@ -57,7 +57,8 @@ class LeasedCursors(_Base):
         return (
             self.autocommit
             and not (self._holders or self._busy or self.in_atomic_block)
-            # With a wrapper that threads share, one could end what another begins to use.
+            # No thread ends what another may just begin to use.
+            and self._thread_ident == get_ident()
             and not self._thread_sharing_count
         )
 
@@ -89,21 +90,21 @@ class LeasedCursors(_Base):
         try:
             cursor.close()
         finally:
-            self._cursors.discard(ref(cursor))
-            self.let_go(ref(cursor))
+            known = ref(cursor)
+            if known in self._holders:  # not of an earlier lease
+                self._cursors.discard(known)
+                self.let_go(known)
 
     def _dropped(self, cursor: ref[Any]) -> None:
         """A cursor was garbage-collected: end the lease if it was the last.
 
-        Perhaps the garbage collector runs this, anywhere, so it only leaves a note; and not
-        in a thread that the wrapper does not belong to.
+        Perhaps the garbage collector runs this, within code that holds the pool's lock: so
+        it only leaves a note.
         """
         self._cursors.discard(cursor)
         self._holders.discard(cursor)
         lease = self._lease
-        if lease is None or self._cursors or not self._is_free():
-            return
-        if self._thread_ident == get_ident() and self.connection is lease.connection:
+        if lease is not None and self._is_free() and not self._cursors:
             self.connection = self._lease = None
             lease.pool.give_up(lease)
 

@@ -36,6 +36,7 @@ class LateTransaction(_Base):
     """
 
     if TYPE_CHECKING:
+        _informed_by: DatabasePool | None
 
         @property
         def database_pool(self) -> DatabasePool | None: ...
@@ -52,7 +53,7 @@ class LateTransaction(_Base):
             not self.in_atomic_block
             and self.settings_dict["AUTOCOMMIT"]
             and self.may_begin_late()
-            and self.database_pool is not None
+            and (self._informed_by or self.database_pool) is not None
         )
 
     def get_autocommit(self) -> bool:

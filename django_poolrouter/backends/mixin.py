@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from django.db.backends.base.base import NO_DB_ALIAS
@@ -126,16 +127,17 @@ class PooledDatabaseWrapper(LateTransaction, LeasedCursors):
         Does what Django's method does to the wrapper.  What that asks of the server was
         done when the connection was opened, and would cost a round trip each time.
         """
+        if self._begins_late:
+            with self._block_set_aside():
+                self._connect()
+        else:
+            self._connect()
+
+    def _connect(self) -> None:
         pool = self.database_pool
         if pool is None:
             super().connect()
-        elif self._begins_late:
-            with self._block_set_aside():
-                self._connect_to(pool)
-        else:
-            self._connect_to(pool)
-
-    def _connect_to(self, pool: DatabasePool) -> None:
+            return
         self.check_settings()
         if self._lease is not None:
             # Somebody set wrapper.connection to None without closing it: the backend
@@ -147,11 +149,11 @@ class PooledDatabaseWrapper(LateTransaction, LeasedCursors):
         self.health_check_done = True
         max_age = settings["CONN_MAX_AGE"]
         self.close_at = None if max_age is None else time.monotonic() + max_age
-        lease = self._lease = pool.checkout()
-        self.connection = lease.connection
-        self.autocommit = True
         self._busy += 1
         try:
+            lease = self._lease = pool.checkout()
+            self.connection = lease.connection
+            self.autocommit = True
             if self._informed_by is not pool:
                 self._inform(pool)
             if not settings["AUTOCOMMIT"]:
@@ -180,7 +182,8 @@ class PooledDatabaseWrapper(LateTransaction, LeasedCursors):
         if self._lease is None and not self._begins_late:
             super().close()
             return
-        self.validate_thread_sharing()
+        if self._thread_ident != get_ident():
+            self.validate_thread_sharing()
         self.run_on_commit = []
         try:
             self._close()

@@ -139,6 +139,7 @@ def test_kept_chunked_cursor__is_closed_on_the_server_too(
         assert other.fetchone() == (0,)
     with pytest.raises(Error):
         cursor.fetchmany(10)
+    rows.close()
     assert pools["default"].status().connects == 1
 
 

@@ -106,6 +106,23 @@ def test_cursor_collected_in_another_thread__leaves_the_owner_alone() -> None:
     assert in_a_thread(select) == [1]
 
 
+def test_cursor_closed_in_another_thread__leaves_the_owner_alone() -> None:
+    cursor = connection.cursor()
+    in_a_thread(cursor.close)
+    assert raw() is not None
+    insert(1)
+    assert leased() == 0
+
+
+def test_cursor_of_an_earlier_lease__ends_no_later_one() -> None:
+    old = connection.cursor()
+    connection.close()
+    connection.ensure_connection()
+    old.close()
+    assert leased() == 1
+    connection.close()
+
+
 @pytest.mark.parametrize("vendor", ["sqlite", "postgresql"], indirect=True)
 def test_drivers_cursor__keeps_it_when_djangos_is_dropped() -> None:
     answer = connection.cursor().execute("SELECT 5")
