@@ -50,17 +50,16 @@ class LeasedCursors(_Base):
         self._end_early()
 
     def _end_early(self) -> None:
-        if self._ends_early and self._lease is not None and self._is_free():
-            self._give_back(self._lease)
-
-    def _is_free(self) -> bool:
-        return (
-            self.autocommit
+        if (
+            self._ends_early
+            and self._lease is not None
+            and self.autocommit
             and not (self._holders or self._busy or self.in_atomic_block)
             # No thread ends what another may just begin to use.
             and self._thread_ident == get_ident()
             and not self._thread_sharing_count
-        )
+        ):
+            self._give_back(self._lease)
 
     # -- cursors -------------------------------------------------------------------------
 
@@ -96,17 +95,9 @@ class LeasedCursors(_Base):
                 self.let_go(known)
 
     def _dropped(self, cursor: ref[Any]) -> None:
-        """A cursor was garbage-collected: end the lease if it was the last.
-
-        Perhaps the garbage collector runs this, within code that holds the pool's lock: so
-        it only leaves a note.
-        """
+        # Garbage-collected, maybe within any code of this thread: the pool minds that.
         self._cursors.discard(cursor)
-        self._holders.discard(cursor)
-        lease = self._lease
-        if lease is not None and self._is_free() and not self._cursors:
-            self.connection = self._lease = None
-            lease.pool.give_up(lease)
+        self.let_go(cursor)
 
     def _close_cursors(self) -> None:
         """Close what is left open, with what it holds of the connection."""

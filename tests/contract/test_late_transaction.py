@@ -21,6 +21,7 @@ from django.test import RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
 
 from django_poolrouter import pools
+from django_poolrouter.backends.lazy import BLOCK
 from tests.conftest import Vendor
 from tests.contract.numbers import (
     SMALL,
@@ -116,6 +117,20 @@ def test_rollback_asked_for_beforehand__is_not_forgotten() -> None:
         with pytest.raises(transaction.TransactionManagementError):
             insert(1)
     assert select() == []
+
+
+def test_first_statement__leaves_the_block_as_it_is() -> None:
+    wrapper = connections["default"]
+    connection.run_commit_hooks_on_set_autocommit_on = True
+    with transaction.atomic(), transaction.atomic(savepoint=False):
+        assert not connection.run_commit_hooks_on_set_autocommit_on
+        transaction.on_commit(list)
+        connection.run_commit_hooks_on_set_autocommit_on = True
+        before = {name: getattr(wrapper, name) for name in BLOCK}
+        insert(1)
+        assert {name: getattr(wrapper, name) for name in BLOCK} == before
+        assert (len(connection.atomic_blocks), connection.savepoint_ids) == (2, [None])
+    assert committed() == [1]
 
 
 def test_durable__is_refused_inside_a_block_that_has_not_begun() -> None:
