@@ -33,7 +33,6 @@ from tests.contract.numbers import (
     select,
 )
 
-
 OF_A_BLOCK = (
     "in_atomic_block",
     "savepoint_ids",
