@@ -214,7 +214,8 @@ class DatabasePool:
     def _borrowed(self) -> Iterator[BaseDatabaseWrapper]:
         """Django's connection of this thread; closed afterwards if it was not open before."""
         wrapper = connections[self.alias]
-        was_open = wrapper.connection is not None
+        # A block that has not begun its transaction has no connection yet, and needs it then.
+        was_open = wrapper.connection is not None or wrapper.in_atomic_block
         try:
             yield wrapper
         finally:

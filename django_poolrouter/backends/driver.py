@@ -80,6 +80,10 @@ class Driver:
         """
         raise NotImplementedError("this driver cannot clear a session")
 
+    def close_cursor(self, cursor: Any) -> None:
+        """Close a cursor whose lease ends; if that raises the connection is closed."""
+        cursor.close()
+
     def close(self, connection: Any) -> None:
         """Close the connection."""
         connection.close()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from django.db.backends.base.base import NO_DB_ALIAS
+from django.db.backends.signals import connection_created
 from django.db.utils import DEFAULT_DB_ALIAS
 from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
@@ -12,51 +15,18 @@ from django.utils.functional import cached_property
 from ..registry import Handle, registry
 from . import threads
 from .connector import DjangoConnector
+from .creation import PooledCreation
+from .cursors import LeasedCursors, PooledSchemaEditor
 from .demotion import ErrorWatch, clear_if_demoted
 from .driver import Driver
+from .lazy import LateTransaction
 
 if TYPE_CHECKING:
-    from django.db.backends.base.base import BaseDatabaseWrapper as _Base
-
     from ..database_pool import DatabasePool
     from ..pooling import Lease, PoolConfig
-else:
-    _Base = object
 
 
-class PooledCreation:
-    """Closes idle connections where a test database is made, copied or dropped.
-
-    Each of these needs that nobody is connected, be it under this alias or under that of
-    a replica which the tests point at the same database.
-    """
-
-    connection: PooledDatabaseWrapper
-
-    def _create_test_db(self, *args: Any, **kwargs: Any) -> Any:
-        registry.dispose_all()
-        return super()._create_test_db(*args, **kwargs)  # type: ignore[misc]
-
-    def _clone_test_db(self, *args: Any, **kwargs: Any) -> Any:
-        registry.dispose_all()
-        return super()._clone_test_db(*args, **kwargs)  # type: ignore[misc]
-
-    def _destroy_test_db(self, *args: Any, **kwargs: Any) -> Any:
-        registry.dispose_all()
-        return super()._destroy_test_db(*args, **kwargs)  # type: ignore[misc]
-
-    def set_as_test_mirror(self, primary_settings_dict: dict[str, Any]) -> None:
-        """Point a replica at its primary's server, not only at the database of that name.
-
-        A real replica would have the test database a little later than the tests, and so
-        each of their rows.
-        """
-        super().set_as_test_mirror(primary_settings_dict)  # type: ignore[misc]
-        for key in ("HOST", "PORT", "USER", "PASSWORD"):
-            self.connection.settings_dict[key] = primary_settings_dict[key]
-
-
-class PooledDatabaseWrapper(_Base):
+class PooledDatabaseWrapper(LateTransaction, LeasedCursors):
     """Stand before a backend's DatabaseWrapper: its connections come from a pool.
 
     ``class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper): pass`` is a whole
@@ -81,16 +51,18 @@ class PooledDatabaseWrapper(_Base):
         self._handle: Handle | None = None
         self._lease: Lease | None = None
         self._informed_by: DatabasePool | None = None
-        self._connecting_to: DatabasePool | None = None
-        self._is_set_up = False
-        self._is_checking = False
+        self._is_broken = False
         self.was_refused = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        stock = cls.creation_class
-        if not issubclass(stock, PooledCreation):
-            cls.creation_class = type(stock.__name__, (PooledCreation, stock), {})
+        for name, ours in (
+            ("creation_class", PooledCreation),
+            ("SchemaEditorClass", PooledSchemaEditor),
+        ):
+            stock = getattr(cls, name)
+            if stock is not None and not issubclass(stock, ours):
+                setattr(cls, name, type(stock.__name__, (ours, stock), {}))
 
     @property
     def database_pool(self) -> DatabasePool | None:
@@ -128,6 +100,7 @@ class PooledDatabaseWrapper(_Base):
             return
         self.connection = None
         self._lease = self._handle = None
+        self._forget_cursors()
         if self.in_atomic_block:
             self.closed_in_transaction = self.needs_rollback = True
 
@@ -147,50 +120,77 @@ class PooledDatabaseWrapper(_Base):
 
     # -- where Django connects and closes ------------------------------------------------
 
+    @async_unsafe
     def connect(self) -> None:
-        self._connecting_to = self.database_pool
-        try:
+        """Take a connection out of the pool, in place of opening one.
+
+        Does what Django's method does to the wrapper.  What that asks of the server was
+        done when the connection was opened, and would cost a round trip each time.
+        """
+        if self._begins_late:
+            with self._block_set_aside():
+                self._connect()
+        else:
+            self._connect()
+
+    def _connect(self) -> None:
+        pool = self.database_pool
+        if pool is None:
             super().connect()
+            return
+        self.check_settings()
+        if self._lease is not None:
+            # Somebody set wrapper.connection to None without closing it: the backend
+            # of SQL Server does, after a failure.
+            self._give_back(self._lease)
+        self.forget_block()
+        settings = self.settings_dict
+        self.health_check_enabled = settings["CONN_HEALTH_CHECKS"]
+        self.health_check_done = True
+        max_age = settings["CONN_MAX_AGE"]
+        self.close_at = None if max_age is None else time.monotonic() + max_age
+        self._busy += 1
+        try:
+            lease = self._lease = pool.checkout()
+            self.connection = lease.connection
+            self.autocommit = True
+            if self._informed_by is not pool:
+                self._inform(pool)
+            if not settings["AUTOCOMMIT"]:
+                self.set_autocommit(False)
+            connection_created.send(sender=self.__class__, connection=self)
         finally:
-            self._connecting_to = None
+            self._busy -= 1
+        self.run_on_commit = []
+
+    def _inform(self, pool: DatabasePool) -> None:
+        """Set on this wrapper what opening a connection would have set."""
+        threads.watch(self)
+        if not self.parameters_are_facts:
+            self.get_connection_params()
+        vars(self).update(pool.facts)
+        self._ends_early = pool.config is not None and pool.config.hold == "transaction"
+        self._informed_by = pool
 
     def get_connection_params(self) -> dict[str, Any]:
-        known = self._connecting_to is not None and self._connecting_to is self._informed_by
-        if known and self.parameters_are_facts:
-            return {}
         parameters: dict[str, Any] = super().get_connection_params()
         parameters.pop("pool", None)
         return parameters
 
     @async_unsafe
-    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        pool = self._connecting_to or self.database_pool
-        if pool is None:
-            return super().get_new_connection(conn_params)
-        if self._lease is not None:
-            # Somebody set wrapper.connection to None without closing it: the backend
-            # of SQL Server does, after a failure.
-            self._give_back(self._lease)
-        lease = self._lease = pool.checkout()
-        if self._informed_by is not pool:
-            self._informed_by = pool
-            threads.watch(self)
-            self.__dict__.update(pool.facts)
-        self._is_set_up = True
-        return lease.connection
-
-    def _set_autocommit(self, autocommit: bool) -> None:
-        # A connection comes out of the pool in autocommit.
-        if not (autocommit and self._is_set_up and self._connecting_to is not None):
-            super()._set_autocommit(autocommit)  # type: ignore[misc]  # not in the stubs
-
-    def init_connection_state(self) -> None:
-        # connect() calls this after each checkout, but it was done when the connection
-        # was opened, and would cost a round trip each time.
-        if self._is_set_up:
-            self._is_set_up = False
-        else:
-            super().init_connection_state()
+    def close(self) -> None:
+        if self._lease is None and not self._begins_late:
+            super().close()
+            return
+        if self._thread_ident != get_ident():
+            self.validate_thread_sharing()
+        self.run_on_commit = []
+        try:
+            self._close()
+        finally:
+            if self.in_atomic_block:
+                self._begins_late = False
+                self.closed_in_transaction = self.needs_rollback = True
 
     def _close(self) -> None:
         if self._lease is None:
@@ -201,14 +201,21 @@ class PooledDatabaseWrapper(_Base):
     def _give_back(self, lease: Lease) -> None:
         # A failed health check closes; and whoever put another connection in the place of
         # ours knew why.
-        broken = self._is_checking or self.connection is not lease.connection
+        broken = self._is_broken or self.connection is not lease.connection
         # Leave the connection first: inside atomic() Django goes on with wrapper.connection,
         # and by then another thread may hold it.
         self.connection = self._lease = None
         try:
+            if self._cursors:
+                self._close_cursors()
             if self.was_refused and not broken:
                 clear_if_demoted(self, lease)
             self.was_refused = False
+        except Exception:
+            broken = True
+        except BaseException:
+            broken = True
+            raise
         finally:
             lease.pool.checkin(lease, broken=broken)
 
@@ -216,12 +223,27 @@ class PooledDatabaseWrapper(_Base):
     def wrap_database_errors(self) -> ErrorWatch:
         return ErrorWatch(self)
 
+    def close_if_unusable_or_obsolete(self) -> None:
+        if self._lease is None or self.close_at is None or time.monotonic() < self.close_at:
+            super().close_if_unusable_or_obsolete()
+        elif self.errors_occurred and self.autocommit and not self.is_usable():
+            self._close_broken()
+        else:
+            self.close()
+
     def close_if_health_check_failed(self) -> None:
-        self._is_checking = True
+        if self.connection is None or not self.health_check_enabled or self.health_check_done:
+            return
+        if not self.is_usable():
+            self._close_broken()
+        self.health_check_done = True
+
+    def _close_broken(self) -> None:
+        self._is_broken = True
         try:
-            super().close_if_health_check_failed()
+            self.close()
         finally:
-            self._is_checking = False
+            self._is_broken = False
 
     def is_usable(self) -> bool:
         return self.connection is not None and super().is_usable()

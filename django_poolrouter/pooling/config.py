@@ -226,6 +226,3 @@ def _cross_check(config: PoolConfig, where: str, problems: list[Problem]) -> Non
     if config.min_idle > config.pool_size:
         text = f"min_idle {config.min_idle} is more than pool_size {config.pool_size}."
         problems.append(Problem(where, text, "Keep at most pool_size connections idle."))
-    if config.hold == "transaction":
-        text = "'transaction' is not available in this version."
-        problems.append(Problem(f"{where}['hold']", text, "Use 'request'."))

@@ -30,12 +30,21 @@ LABELS = """
     transaction_hooks transactions unmanaged_models update
 """.split()  # noqa: SIM905 (fifty lines otherwise)
 # Tests of Django's native pool itself, which our engine replaces; each with its reason.
+NATIVE = "backends.postgresql.tests.Tests."
 EXPECTED = {
-    "backends.postgresql.tests.Tests.test_pooling_not_support_persistent_connections": (
+    f"{NATIVE}test_pooling_not_support_persistent_connections": (
         "expects the native pool's own words about CONN_MAX_AGE"
     ),
-    "backends.postgresql.tests.Tests.test_pool_options_not_mutated": (
-        "looks at the options of the native pool"
+    **dict.fromkeys(
+        (
+            f"{NATIVE}test_connect_pool",
+            f"{NATIVE}test_connect_pool_set_to_true",
+            f"{NATIVE}test_pool_check_can_be_overridden (CONN_HEALTH_CHECKS=False)",
+            f"{NATIVE}test_pool_check_can_be_overridden (CONN_HEALTH_CHECKS=True)",
+            f"{NATIVE}test_pool_options_not_mutated",
+            f"{NATIVE}test_pooling_health_checks",
+        ),
+        "looks at the native pool (where psycopg_pool is installed)",
     ),
 }
 # They time themselves, and fail on a busy machine.
@@ -47,6 +56,7 @@ def main() -> int:
     default = Path(tempfile.gettempdir(), "django-conformance")
     parser.add_argument("--vendor", action="append", choices=STOCK, help="default: all")
     parser.add_argument("--parallel", type=int, default=1, help="processes (default: 1)")
+    parser.add_argument("--hold", default="request", help="our pools' option (default: request)")
     parser.add_argument("--timeout", type=float, default=3600, help="seconds for one run")
     parser.add_argument("--work", type=Path, default=default, help=f"default: {default}")
     parser.add_argument("labels", nargs="*", help="default: what touches a database")
@@ -67,7 +77,8 @@ def compare(tree: Path, vendor: str, options: argparse.Namespace) -> dict[str, A
         label for label in LABELS if label != "postgres_tests" or vendor == "postgresql"
     ]
     stock = _stock(tree, vendor, labels, options)
-    ours = run(tree, vendor, OURS[vendor], labels, options)
+    pool = {} if options.hold == "request" else {"OPTIONS": {"pool": {"hold": options.hold}}}
+    ours = run(tree, vendor, {"ENGINE": OURS[vendor], **pool}, labels, options)
     bad = set(stock["failed"])
     return {
         "run": f"{tree.name}, {vendor}, {options.parallel} process(es)",
@@ -87,7 +98,7 @@ def _stock(
         found: dict[str, Any] = json.loads(kept.read_text())
         if found["labels"] == labels:
             return found
-    found = run(tree, vendor, STOCK[vendor], labels, options)
+    found = run(tree, vendor, {"ENGINE": STOCK[vendor]}, labels, options)
     kept.write_text(json.dumps({**found, "labels": labels}))
     return found
 

@@ -83,22 +83,25 @@ def server(vendor: str) -> Iterator[dict[str, Any]]:
             yield cluster.settings("primary", name="")
 
 
-def run(tree: Path, vendor: str, engine: str, labels: list[str], options: Any) -> dict[str, Any]:
+def run(
+    tree: Path, vendor: str, entry: dict[str, Any], labels: list[str], options: Any
+) -> dict[str, Any]:
     """Run the labels on one engine and return what came of them.
 
     Args:
         tree: the source distribution.
         vendor: a key of ``STOCK``.
-        engine: the dotted path for ENGINE.
+        entry: ENGINE, and OPTIONS if any, for DATABASES.
         labels: of Django's tests.
         options: the command line: ``parallel``, ``timeout`` (seconds) and ``work``.
 
     """
     began = time.monotonic()
+    engine = entry["ENGINE"]
     log = options.work / f"{vendor}-{engine.split('.')[0]}-x{options.parallel}.log"
     with tempfile.TemporaryDirectory() as folder, server(vendor) as account:
         outcome = Path(folder, "result.json")
-        _write_settings(Path(folder), engine, account)
+        _write_settings(Path(folder), entry, account)
         command = ["runtests.py", "--noinput", "-v1", "--settings=suite_settings"]
         with log.open("w") as stream:
             process = subprocess.Popen(
@@ -126,10 +129,10 @@ def run(tree: Path, vendor: str, engine: str, labels: list[str], options: Any) -
     return {"engine": engine, **result, "seconds": round(time.monotonic() - began)}
 
 
-def _write_settings(folder: Path, engine: str, account: dict[str, Any]) -> None:
+def _write_settings(folder: Path, entry: dict[str, Any], account: dict[str, Any]) -> None:
     databases: dict[str, dict[str, Any]] = {}
     for alias in ("default", "other"):
-        databases[alias] = {"ENGINE": engine, **account}
+        databases[alias] = {**entry, **account}
         if account:
             databases[alias]["NAME"] = account["NAME"] or f"django_{alias}"
             databases[alias]["TEST"] = {"NAME": f"test_{alias}"}

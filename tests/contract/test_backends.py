@@ -99,7 +99,7 @@ def test_set_up__runs_once_for_a_physical_connection(
 ) -> None:
     use_databases({"default": vendor.database()})
     set_up = []
-    stock = type(connections["default"]).__mro__[2]
+    stock = type(connections["default"]).__bases__[1]
     original = stock.init_connection_state
 
     def counted(self: Any) -> None:

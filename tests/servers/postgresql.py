@@ -23,7 +23,7 @@ SETTINGS = {
     # on: without it the log reaches the standbys up to 0.6 s late.
     "fsync": "off",
     "full_page_writes": "off",
-    "max_connections": "200",
+    "max_connections": "250",
     "max_prepared_transactions": "10",
     "wal_keep_size": "256MB",
     # How soon a standby follows a primary that came back; the default is 5 s.

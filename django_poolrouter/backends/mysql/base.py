@@ -65,6 +65,18 @@ class MySQLDriver(Driver):
     def refused_write(error: BaseException) -> bool:
         return isinstance(error, MySQLdb.Error) and error.args[:1] in READ_ONLY
 
+    def close_cursor(self, cursor: Any) -> None:
+        """Close what has its rows already.
+
+        Another would first read all of its rows from the server.  They stay there, and the
+        connection will be closed for them.
+        """
+        if getattr(cursor.connection, "may_have_rows", False):
+            return
+        cursor.close()
+        # Without this a closed cursor's fetchone() is a TypeError.
+        getattr(cursor, "cursor", cursor)._executed = None
+
     def rollback(self, connection: Any) -> None:
         autocommit = connection.get_autocommit()
         if not isinstance(connection, WatchedConnection):

@@ -49,3 +49,7 @@ class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
     def can_be_pooled(self) -> bool:
         # A database in memory lives and dies with its connections.
         return super().can_be_pooled() and not self.is_in_memory_db()
+
+    def may_begin_late(self) -> bool:
+        # The other modes lock the database when the block is entered.
+        return self.settings_dict["OPTIONS"].get("transaction_mode") in (None, "DEFERRED")
