@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -14,7 +13,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase, StreamingHttpResponse
 
 from .registry import registry
-from .routing import Scope, scope
+from .routing import Scope, carry, scope
 from .routing.scopes import aiterate_in, iterate_in
 
 COOKIE = "poolrouter"
@@ -55,16 +54,8 @@ class RoutingMiddleware:
 
 
 def _begin(request: HttpRequest) -> Scope:
-    """Return a scope with the pins that the request brought along."""
-    entered = Scope()
-    now = time.time()
-    for primary, until in _read_cookie(request).items():
-        cluster = registry.topology.clusters.get(primary)
-        # No longer than a write of this moment would pin: clocks of hosts differ.
-        left = min(until - now, cluster.pin_seconds) if cluster else 0
-        if left > 0:
-            entered.pin(primary, left)
-    return entered
+    """Return a scope that knows what the request brought along."""
+    return carry.unpack(_read_cookie(request), registry.topology.clusters)
 
 
 def _finish(request: HttpRequest, response: Response, entered: Scope) -> Response:
@@ -77,34 +68,25 @@ def _finish(request: HttpRequest, response: Response, entered: Scope) -> Respons
     return response
 
 
-def _read_cookie(request: HttpRequest) -> dict[str, float]:
-    """Return until when clusters are pinned; what we did not write counts for nothing."""
+def _read_cookie(request: HttpRequest) -> object:
+    """Return what the cookie carries; None where we did not write it."""
     value = request.COOKIES.get(COOKIE)
     if not value:
-        return {}
+        return None
     try:
-        pins = signing.loads(value, salt=SALT)
+        return signing.loads(value, salt=SALT)
     except (signing.BadSignature, ValueError, zlib.error):
         # All but the first mean that it was signed with our key and is not ours.
-        return {}
-    if not isinstance(pins, dict):
-        return {}
-    return {name: until for name, until in pins.items() if isinstance(until, float)}
+        return None
 
 
 def _write_cookie(request: HttpRequest, response: Response, entered: Scope) -> None:
-    left = {
-        cluster.primary: seconds
-        for cluster in registry.topology.clusters.values()
-        if (seconds := entered.pinned_for(cluster.primary, cluster.pin_seconds))
-    }
-    if left:
-        now = time.time()
-        pins = {primary: round(now + seconds, 3) for primary, seconds in left.items()}
+    carried = carry.pack(entered, registry.topology.clusters.values())
+    if carried:
         response.set_cookie(
             COOKIE,
-            signing.dumps(pins, salt=SALT),
-            max_age=math.ceil(max(left.values())),
+            signing.dumps(carried, salt=SALT),
+            max_age=math.ceil(carry.seconds_left(carried)),
             secure=request.is_secure(),
             httponly=True,
             samesite="Lax",
