@@ -6,7 +6,7 @@ overrides POOLROUTER or DATABASES.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -27,6 +27,8 @@ from .routing.balancers import BALANCERS, Balancer
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from .backends.driver import Driver
 
 KEYS = ("PROFILES", "ROUTING", "NAMESPACE", "RUNTIME_DIR")
 
@@ -99,6 +101,21 @@ def clusters() -> tuple[ClusterConfig, ...]:
     if problems or found is None:
         raise ConfigError(*dict.fromkeys(problems))
     return found
+
+
+def has_servers(cluster: ClusterConfig) -> bool:
+    """Tell whether all databases of a cluster are pooled ones with servers to look after."""
+    return all(driver is not None and driver.has_server for driver in _drivers(cluster))
+
+
+def tells_positions(cluster: ClusterConfig) -> bool:
+    """Tell whether the databases of a cluster are of a kind that has positions."""
+    return all(driver is not None and driver.tells_positions for driver in _drivers(cluster))
+
+
+def _drivers(cluster: ClusterConfig) -> Iterator[type[Driver] | None]:
+    for alias in cluster.aliases:
+        yield getattr(backend(databases()[alias]["ENGINE"]), "driver_class", None)
 
 
 def balancer(cluster: ClusterConfig) -> Balancer:

@@ -5,6 +5,7 @@ This is the one place with state for the whole process.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -15,15 +16,19 @@ from django.db import connections
 
 from . import conf
 from .database_pool import DatabasePool
+from .errors import ReplicaUnavailable
 from .manager import PoolManager
 from .options import ConfigError
 from .pooling import Housekeeper, Page, PoolConfig
-from .routing import Cluster, Topology
+from .routing import Cluster, ClusterConfig, Monitor, NoReplica, Replicas, Topology
+from .servers import PooledServers
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from .backends.mixin import PooledDatabaseWrapper
+
+logger = logging.getLogger("django_poolrouter.routing")
 
 # What does not reach the server, or may change without making it another database.
 NOT_IDENTITY = frozenset(
@@ -75,6 +80,7 @@ class Registry:
         self._pools: dict[str, list[tuple[Settings, DatabasePool]]] = {}
         self._topology: tuple[object, Topology] | None = None
         self.housekeeper = Housekeeper()
+        self.monitor = Monitor()
 
     # -- pools ----------------------------------------------------------------------------
 
@@ -159,11 +165,46 @@ class Registry:
         try:
             configs = conf.clusters()
             if self._topology is None or self._topology[0] is not configs:
-                clusters = [Cluster(c, conf.balancer(c), self.in_use) for c in configs]
-                self._topology = (configs, Topology(clusters))
+                self._topology = (configs, Topology(map(self._make_cluster, configs)))
         except ConfigError as error:
             raise conf.improperly(error) from None
         return self._topology[1]
+
+    def _make_cluster(self, config: ClusterConfig) -> Cluster:
+        return Cluster(
+            config,
+            conf.balancer(config),
+            self.in_use,
+            PooledServers() if conf.has_servers(config) else None,
+            tells_positions=conf.tells_positions(config),
+        )
+
+    def replicas_with(self, alias: str) -> Replicas | None:
+        """Return what is known of a cluster's replicas, if the alias is one and looked after."""
+        cluster = self.topology.by_alias.get(alias)
+        if cluster is None or cluster.asker is None or alias == cluster.primary:
+            return None
+        return cluster.known
+
+    def eject(self, alias: str, why: object, *, hangs: bool = False) -> None:
+        """A replica failed: no read goes there until a probe finds it well."""
+        replicas = self.replicas_with(alias)
+        if replicas is not None and replicas.eject(alias, hangs=hangs):
+            logger.warning("replica %r is out of service: %s", alias, why)
+
+    def begin_connect(self, alias: str) -> None:
+        """A connection is about to be opened.
+
+        Raises:
+            ReplicaUnavailable: it would only hang.
+
+        """
+        replicas = self.replicas_with(alias)
+        if replicas is None:
+            return
+        if replicas.refuses(alias):
+            raise ReplicaUnavailable(f"replica {alias!r} is out of service: it did not answer")
+        replicas.forget(alias)
 
     # -- fork ------------------------------------------------------------------------------
 
@@ -191,6 +232,7 @@ class Registry:
         the hooks have run: so the upkeep goes on with the next connection, not before.
         """
         self.housekeeper.stop()
+        self.monitor.stop()
 
 
 def snapshot(settings: Mapping[str, Any]) -> Settings:
@@ -251,7 +293,11 @@ class ReadWritePool:
 
     def read_session(self) -> AbstractContextManager[BaseDatabaseWrapper]:
         """Run a block in a transaction on the next replica in turn, or on the primary."""
-        return pools.session(self._cluster.take_turn())
+        try:
+            alias = self._cluster.take_turn()
+        except NoReplica as error:
+            raise ReplicaUnavailable(str(error)) from None
+        return pools.session(alias)
 
     def dispose(self) -> None:
         """Dispose of the pools of the primary and the replicas."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from django.db.backends.base.base import NO_DB_ALIAS
-from django.db.utils import DEFAULT_DB_ALIAS
+from django.db.utils import DEFAULT_DB_ALIAS, InterfaceError, OperationalError
 from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
+from ..errors import PoolError
 from ..registry import Handle, registry
+from ..servers import HANGS
+from ..statements import stand_in
 from . import threads
 from .connector import DjangoConnector
 from .demotion import ErrorWatch, clear_if_demoted
@@ -149,10 +153,25 @@ class PooledDatabaseWrapper(_Base):
 
     def connect(self) -> None:
         self._connecting_to = self.database_pool
+        began = time.monotonic()
         try:
             super().connect()
+        except (OperationalError, InterfaceError) as error:
+            if not isinstance(error, PoolError):
+                hangs = time.monotonic() - began >= HANGS
+                registry.eject(self.alias, error, hangs=hangs)
+            raise
         finally:
             self._connecting_to = None
+
+    def _cursor(self, name: str | None = None) -> Any:
+        try:
+            return super()._cursor(name)  # type: ignore[misc]  # not in the stubs
+        except (OperationalError, InterfaceError) as error:
+            lost = stand_in(self, name, error)
+            if lost is None:
+                raise
+        return self._prepare_cursor(lost)  # type: ignore[attr-defined]
 
     def get_connection_params(self) -> dict[str, Any]:
         known = self._connecting_to is not None and self._connecting_to is self._informed_by
@@ -166,6 +185,7 @@ class PooledDatabaseWrapper(_Base):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         pool = self._connecting_to or self.database_pool
         if pool is None:
+            registry.begin_connect(self.alias)
             return super().get_new_connection(conn_params)
         if self._lease is not None:
             # Somebody set wrapper.connection to None without closing it: the backend

@@ -45,6 +45,11 @@ class ClusterConfig:
     max_lag: float | None = 10.0
     fallback: str = "primary"
 
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """The primary and the replicas."""
+        return self.primary, *(replica.alias for replica in self.replicas)
+
 
 def parse_clusters(
     entries: Mapping[str, Any], defaults: Mapping[str, Any], default: str = "default"
