@@ -29,8 +29,14 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from .backends.driver import Driver
+    from .stores import Store
 
 KEYS = ("PROFILES", "ROUTING", "NAMESPACE", "RUNTIME_DIR")
+
+STORES = {
+    "cookie": "django_poolrouter.stores.CookieStore",
+    "cache": "django_poolrouter.stores.CacheStore",
+}
 
 T = TypeVar("T")
 
@@ -96,11 +102,22 @@ def clusters() -> tuple[ClusterConfig, ...]:
     entries = {alias: database.get("ROUTER", {}) for alias, database in used.items()}
     problems = _wrong_keys()
     found = _collect(lambda: parse_clusters(entries, _poolrouter().get("ROUTING", {})), problems)
+    if found:
+        _collect(store, problems)
     for cluster in found or ():
         _collect(lambda c=cluster: balancer(c), problems)  # type: ignore[misc]
     if problems or found is None:
         raise ConfigError(*dict.fromkeys(problems))
     return found
+
+
+@lru_cache(maxsize=1)
+def store() -> Store:
+    """Return what remembers users' writes between requests; raises ConfigError."""
+    routing = _poolrouter().get("ROUTING", {})
+    chosen = routing.get("STORE", "cookie") if isinstance(routing, Mapping) else "cookie"
+    made = load(STORES.get(chosen, chosen), "POOLROUTER['ROUTING']['STORE']")()
+    return cast("Store", made)
 
 
 def has_servers(cluster: ClusterConfig) -> bool:
@@ -224,6 +241,7 @@ def forget(*, setting: str, **kwargs: Any) -> None:
     if setting in ("POOLROUTER", "DATABASES"):
         profiles.cache_clear()
         clusters.cache_clear()
+        store.cache_clear()
 
 
 setting_changed.connect(forget, dispatch_uid="django_poolrouter.conf")

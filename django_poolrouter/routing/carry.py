@@ -58,15 +58,16 @@ def _capture(scope: Scope, cluster: Cluster) -> Position | None:
     return position if position and len(position.places) <= MAX_STREAMS else None
 
 
-def unpack(carried: object, clusters: Mapping[str, Cluster]) -> Scope:
-    """Return a new scope that knows what was carried; what is not of our making counts for nothing.
+def unpack(carried: object, clusters: Mapping[str, Cluster], scope: Scope | None = None) -> Scope:
+    """Return a scope that knows what was carried; what is not of our making counts for nothing.
 
     Args:
         carried: of any type: it came from outside.
         clusters: by their primaries; of others nothing is known any more.
+        scope: to be told; a new one by default.
 
     """
-    scope = Scope()
+    scope = Scope() if scope is None else scope
     now = time.time()
     for primary, value in carried.items() if isinstance(carried, dict) else ():
         cluster = clusters.get(primary)
