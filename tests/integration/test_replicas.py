@@ -162,6 +162,14 @@ def reads_on(alias: str) -> bool:
     return ports()[alias] > 0
 
 
+def read_fails() -> bool:
+    try:
+        read()
+    except OperationalError:
+        return True
+    return False
+
+
 # -- failures ---------------------------------------------------------------------------
 
 
@@ -217,9 +225,7 @@ def test_fallback__error_says_so_when_no_replica_is_left(use: Any) -> None:
     for replica in REPLICAS:
         shop.servers.signal(replica, signal.SIGKILL)
     try:
-        with pytest.raises(OperationalError):
-            while True:
-                read()
+        eventually(lambda: read_fails() and known().ready == ())
         with pytest.raises(ReplicaUnavailable, match="replica1 ejected, replica2 ejected"):
             read()
     finally:
@@ -373,3 +379,83 @@ def test_scope__that_wrote_stays_on_the_primary_until_its_end(use: Any) -> None:
         Author.objects.create(name="mine")
         assert set(where(lambda: [Author.objects.count() for _ in range(3)])) == {"default"}
     assert read() in REPLICAS
+
+
+# -- promotion --------------------------------------------------------------------------
+
+READ_ONLY = {
+    "postgresql": ("ALTER SYSTEM SET default_transaction_read_only = {}", ("on", "off")),
+    "mariadb": ("SET GLOBAL read_only = {}", ("1", "0")),
+}
+
+
+def test_primary_that_was_demoted__is_looked_for_anew(use: Any) -> None:
+    shop = use()
+    reload = ["SELECT pg_reload_conf()"] if shop.kind == "postgresql" else []
+    statement, (on, off) = READ_ONLY[shop.kind]
+    write()
+    connections.close_all()
+    assert pools["default"].status().open == 1
+    shop.servers.sql("primary", statement.format(on))
+    try:
+        if reload:
+            shop.servers.sql("primary", *reload)
+
+        def fails() -> bool:
+            try:
+                write()
+            except Exception as error:
+                return "read-only" in str(error)
+            return False
+
+        eventually(fails)
+        connections.close_all()
+        assert pools["default"].status().open == 0
+    finally:
+        shop.servers.sql("primary", statement.format(off))
+        if reload:
+            shop.servers.sql("primary", *reload)
+
+
+def test_promotion__is_followed_without_restart(
+    use_databases: Any, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue("postgresql")  # skips, or fails, where there is none
+    with PostgresqlCluster(2) as servers:
+        shop = Shop("postgresql", servers)
+        databases = shop.databases(PIN_SECONDS=2)
+        databases["default"] |= {
+            "HOST": ",".join(["127.0.0.1"] * 3),
+            "PORT": ",".join(str(servers.ports[node]) for node in servers.nodes),
+        }
+        databases["default"]["OPTIONS"]["target_session_attrs"] = "read-write"
+        use_databases(databases)
+        with scope():
+            shop.seed()
+        old = written()
+        assert eventually(lambda: read_with(old) in REPLICAS)
+
+        servers.signal("primary", signal.SIGKILL)
+        servers.promote("replica1")
+        servers.follow("replica2", "replica1")
+        new = eventually(written_after_failover)
+
+        assert pools["default"].execute("SELECT inet_server_port()") == [
+            (servers.ports["replica1"],)
+        ]
+        epochs = [str(carried["default"][1]).partition("/")[0] for carried in (old, new)]
+        assert epochs[0] != epochs[1]
+        assert eventually(lambda: read_with(new) in REPLICAS)
+        # The old history is over; what was written in it pins for PIN_SECONDS.
+        with scope(carry.unpack(old, registry.topology.clusters)) as entered:
+            Author.objects.filter(name="mine").first()
+            assert entered.positions == {}
+        assert eventually(lambda: read_with(old) in REPLICAS)
+
+
+def written_after_failover() -> Any:
+    try:
+        return written()
+    except OperationalError:
+        connections.close_all()
+        return None

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import Any
 
 import pytest
 
-from django_poolrouter.routing import Cluster, ClusterConfig, ReplicaConfig, Scope
+from django_poolrouter.routing import (
+    Cluster,
+    ClusterConfig,
+    NotAsked,
+    Position,
+    ReplicaConfig,
+    Scope,
+    ServerFailed,
+)
 from django_poolrouter.routing.balancers import round_robin
-from django_poolrouter.routing.carry import pack, seconds_left, unpack
+from django_poolrouter.routing.carry import CARRIED, pack, seconds_left, unpack
+from tests.doubles import FakeServers
 
 
 class Transaction:
@@ -82,3 +92,95 @@ def test_pin__of_a_cluster_that_is_gone_or_pins_no_more_is_dropped() -> None:
 )
 def test_content__that_is_not_ours_counts_for_nothing(content: Any) -> None:
     assert unpack(content, CLUSTERS).pinned_for("default", 5) == 0
+
+
+# -- positions --------------------------------------------------------------------------
+
+
+class Committed:
+    in_atomic_block = False
+
+
+def follower(servers: FakeServers | None, **config: Any) -> Cluster:
+    replicas = (ReplicaConfig("replica1"),)
+    options = ClusterConfig("default", replicas, **config)
+    return Cluster(options, round_robin, lambda alias: 0, servers, tells_positions=True)
+
+
+def wrote(cluster: Cluster, transaction: Any = Committed) -> Scope:
+    scope = Scope()
+    cluster.note_write(scope, transaction())
+    return scope
+
+
+def test_position__is_captured_once_and_travels_on() -> None:
+    servers = FakeServers(default=7)
+    clusters = {"default": follower(servers)}
+    first = carried(wrote(clusters["default"]), clusters)
+    second = carried(first, clusters)
+    assert servers.asked == ["default"]
+    for scope in (first, second):
+        position, written_at = scope.positions["default"]
+        assert position == Position("a", {"": 7})
+        assert 0 <= time.time() - written_at < 5
+        assert scope.pinned_for("default", 5) == 0
+
+
+def test_later_write__takes_the_place_of_an_earlier_position() -> None:
+    servers = FakeServers(default=7)
+    clusters = {"default": follower(servers)}
+    scope = carried(wrote(clusters["default"]), clusters)
+    servers.logs["default"] = 9
+    clusters["default"].note_write(scope, Committed())
+    assert carried(scope, clusters).positions["default"][0] == Position("a", {"": 9})
+
+
+@pytest.mark.parametrize(
+    ("log", "transaction"),
+    [
+        (None, Committed),
+        (ServerFailed("down"), Committed),
+        (NotAsked(), Committed),
+        (7, Transaction),
+    ],
+)
+def test_position__that_cannot_be_had_is_a_pin(log: Any, transaction: Any) -> None:
+    clusters = {"default": follower(FakeServers(default=log))}
+    after = carried(wrote(clusters["default"], transaction), clusters)
+    assert after.positions == {}
+    assert 4 < after.pinned_for("default", 5) <= 5
+
+
+def test_position__where_positions_are_not_used_any_more_is_a_pin() -> None:
+    brought = pack(scope := wrote(mine := follower(FakeServers(default=7))), [mine])
+    assert scope.wrote
+    after = unpack(brought, {"default": follower(None, read_your_writes="pin")})
+    assert after.positions == {}
+    assert 4 < after.pinned_for("default", 5) <= 5
+
+
+def test_seconds_left__are_many_for_a_position() -> None:
+    mine = follower(FakeServers(default=7))
+    assert CARRIED - 5 < seconds_left(pack(wrote(mine), [mine])) <= CARRIED
+
+
+NOW = time.time()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *([], [NOW], [NOW, "a/=1", 1], ["a/=1", NOW], [NOW, 5], [NOW, "a"], [NOW, None]),
+        *([NOW - CARRIED - 1, "a/=1"], [math.nan, "a/=1"], [int(NOW), "a/=1"], [True, "a/=1"]),
+    ],
+    ids=repr,
+)
+def test_position__that_is_not_ours_or_too_old_counts_for_nothing(content: Any) -> None:
+    scope = unpack({"default": content}, {"default": follower(FakeServers(default=7))})
+    assert scope.positions == {}
+
+
+def test_position__from_the_future_is_of_now() -> None:
+    clusters = {"default": follower(FakeServers(default=7))}
+    scope = unpack({"default": [time.time() + 999, "a/=1"]}, clusters)
+    assert scope.positions["default"][1] <= time.time()
