@@ -6,6 +6,7 @@ Django's cursor then goes on with a driver's cursor of another connection.  A wr
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -13,14 +14,46 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 from django.db.utils import Error
 
-from .errors import PoolError
+from .errors import PoolError, ReplicaUnavailable
 from .registry import registry
-from .routing import Cluster, Scope
+from .routing import Cluster, Replicas, Scope
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from .backends.driver import Fault
+
+logger = logging.getLogger("django_poolrouter.routing")
+
+
+def replicas_with(alias: str) -> Replicas | None:
+    """Return what is known of a cluster's replicas, if the alias is one and looked after."""
+    cluster = registry.topology.by_alias.get(alias)
+    if cluster is None or cluster.asker is None or alias == cluster.primary:
+        return None
+    return cluster.known
+
+
+def eject(alias: str, why: object, *, hangs: bool = False) -> None:
+    """A replica failed: no read goes there until a probe finds it well."""
+    replicas = replicas_with(alias)
+    if replicas is not None and replicas.eject(alias, hangs=hangs):
+        logger.warning("replica %r is out of service: %s", alias, why)
+
+
+def begin_connect(alias: str) -> None:
+    """A connection is about to be opened.
+
+    Raises:
+        ReplicaUnavailable: it would only hang.
+
+    """
+    replicas = replicas_with(alias)
+    if replicas is None:
+        return
+    if replicas.refuses(alias):
+        raise ReplicaUnavailable(f"replica {alias!r} is out of service: it did not answer")
+    replicas.forget(alias)
 
 
 class LostCursor:
@@ -89,7 +122,7 @@ def run(cluster: Cluster, scope: Scope, execute: Callable[[], Any], context: dic
 def _leave(cluster: Cluster, scope: Scope, connection: BaseDatabaseWrapper, error: Error) -> None:
     """Have nobody read from a replica that failed, and give back its connection."""
     if not isinstance(error, PoolError):
-        registry.eject(connection.alias, error)
+        eject(connection.alias, error)
     if scope.choice(cluster.primary) == connection.alias:
         scope.drop_choice(cluster.primary)
     with suppress(Error):

@@ -5,7 +5,6 @@ This is the one place with state for the whole process.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -20,15 +19,13 @@ from .errors import ReplicaUnavailable
 from .manager import PoolManager
 from .options import ConfigError
 from .pooling import Housekeeper, Page, PoolConfig
-from .routing import Cluster, ClusterConfig, Monitor, NoReplica, Replicas, Topology
+from .routing import Cluster, ClusterConfig, Monitor, NoReplica, Topology
 from .servers import PooledServers
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from .backends.mixin import PooledDatabaseWrapper
-
-logger = logging.getLogger("django_poolrouter.routing")
 
 # What does not reach the server, or may change without making it another database.
 NOT_IDENTITY = frozenset(
@@ -178,33 +175,6 @@ class Registry:
             PooledServers() if conf.has_servers(config) else None,
             tells_positions=conf.tells_positions(config),
         )
-
-    def replicas_with(self, alias: str) -> Replicas | None:
-        """Return what is known of a cluster's replicas, if the alias is one and looked after."""
-        cluster = self.topology.by_alias.get(alias)
-        if cluster is None or cluster.asker is None or alias == cluster.primary:
-            return None
-        return cluster.known
-
-    def eject(self, alias: str, why: object, *, hangs: bool = False) -> None:
-        """A replica failed: no read goes there until a probe finds it well."""
-        replicas = self.replicas_with(alias)
-        if replicas is not None and replicas.eject(alias, hangs=hangs):
-            logger.warning("replica %r is out of service: %s", alias, why)
-
-    def begin_connect(self, alias: str) -> None:
-        """A connection is about to be opened.
-
-        Raises:
-            ReplicaUnavailable: it would only hang.
-
-        """
-        replicas = self.replicas_with(alias)
-        if replicas is None:
-            return
-        if replicas.refuses(alias):
-            raise ReplicaUnavailable(f"replica {alias!r} is out of service: it did not answer")
-        replicas.forget(alias)
 
     # -- fork ------------------------------------------------------------------------------
 

@@ -160,7 +160,7 @@ def stand_in(connection: BaseDatabaseWrapper, name: str | None, error: Error) ->
 
     """
     busy = isinstance(error, PoolError) and not isinstance(error, ReplicaUnavailable)
-    if busy or connection.in_atomic_block or registry.replicas_with(connection.alias) is None:
+    if busy or connection.in_atomic_block or failover.replicas_with(connection.alias) is None:
         return None
     connection.close()
     # It never connected, perhaps.

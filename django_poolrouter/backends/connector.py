@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .. import conf
+from .. import conf, failover
 from ..pooling import PoolConfig
-from ..registry import registry
 from .driver import Driver
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ class DjangoConnector:
         began = time.monotonic()
         answered = self._driver.ping(connection, timeout)
         if not answered and time.monotonic() - began >= timeout:
-            registry.eject(self._alias, f"no answer to a ping within {timeout:g} s", hangs=True)
+            failover.eject(self._alias, f"no answer to a ping within {timeout:g} s", hangs=True)
         return answered
 
     def _wrapper(self) -> PooledDatabaseWrapper:

@@ -10,6 +10,7 @@ from django.db.utils import DEFAULT_DB_ALIAS, InterfaceError, OperationalError
 from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
+from .. import failover
 from ..errors import PoolError
 from ..registry import Handle, registry
 from ..servers import HANGS
@@ -159,7 +160,7 @@ class PooledDatabaseWrapper(_Base):
         except (OperationalError, InterfaceError) as error:
             if not isinstance(error, PoolError):
                 hangs = time.monotonic() - began >= HANGS
-                registry.eject(self.alias, error, hangs=hangs)
+                failover.eject(self.alias, error, hangs=hangs)
             raise
         finally:
             self._connecting_to = None
@@ -185,7 +186,7 @@ class PooledDatabaseWrapper(_Base):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         pool = self._connecting_to or self.database_pool
         if pool is None:
-            registry.begin_connect(self.alias)
+            failover.begin_connect(self.alias)
             return super().get_new_connection(conn_params)
         if self._lease is not None:
             # Somebody set wrapper.connection to None without closing it: the backend

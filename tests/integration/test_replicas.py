@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.db import OperationalError, connections, transaction
+from django.db.models.expressions import RawSQL
 
 from django_poolrouter import ReplicaUnavailable, pools, scope, using_replica
 from django_poolrouter.registry import registry
@@ -266,6 +267,38 @@ def test_frozen_replica__is_found_by_the_monitor_and_comes_back(use: Any) -> Non
     assert {read() for _ in range(4)} == set(REPLICAS)
 
 
+def test_recovery_conflict__is_repeated_on_another_replica_that_stays_in_service(
+    use: Any,
+) -> None:
+    shop = use()
+    if shop.kind != "postgresql":
+        pytest.skip("only PostgreSQL cancels queries for replication")
+    set_delay = "ALTER SYSTEM SET max_standby_streaming_delay = {}"
+    shop.servers.sql("replica1", set_delay.format("0"), "SELECT pg_reload_conf()")
+    running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT%pg_sleep%'"
+    books = Author.objects.using("replica1").annotate(wait=RawSQL("pg_sleep(1)", ()))
+
+    def read_slowly() -> list[str]:
+        try:
+            with scope(), witness() as ran:
+                assert len(books[:3]) == 3
+            return [*ran.aliases, registry.topology.clusters["default"].known.state("replica1")]
+        finally:
+            connections.close_all()
+
+    try:
+        for _ in range(3):
+            write()
+        shop.servers.wait_for_replicas()
+        task = Task(read_slowly)
+        eventually(lambda: int(shop.servers.sql("replica1", running)) > 1)
+        Author.objects.using("default").filter(name="new").update(name="newer")
+        pools["default"].execute("VACUUM shop_author")
+        assert task.result() == ["replica1", "replica2", "up"]
+    finally:
+        shop.servers.sql("replica1", set_delay.format("'30s'"), "SELECT pg_reload_conf()")
+
+
 # -- lag --------------------------------------------------------------------------------
 
 
@@ -382,39 +415,6 @@ def test_scope__that_wrote_stays_on_the_primary_until_its_end(use: Any) -> None:
 
 
 # -- promotion --------------------------------------------------------------------------
-
-READ_ONLY = {
-    "postgresql": ("ALTER SYSTEM SET default_transaction_read_only = {}", ("on", "off")),
-    "mariadb": ("SET GLOBAL read_only = {}", ("1", "0")),
-}
-
-
-def test_primary_that_was_demoted__is_looked_for_anew(use: Any) -> None:
-    shop = use()
-    reload = ["SELECT pg_reload_conf()"] if shop.kind == "postgresql" else []
-    statement, (on, off) = READ_ONLY[shop.kind]
-    write()
-    connections.close_all()
-    assert pools["default"].status().open == 1
-    shop.servers.sql("primary", statement.format(on))
-    try:
-        if reload:
-            shop.servers.sql("primary", *reload)
-
-        def fails() -> bool:
-            try:
-                write()
-            except Exception as error:
-                return "read-only" in str(error)
-            return False
-
-        eventually(fails)
-        connections.close_all()
-        assert pools["default"].status().open == 0
-    finally:
-        shop.servers.sql("primary", statement.format(off))
-        if reload:
-            shop.servers.sql("primary", *reload)
 
 
 def test_promotion__is_followed_without_restart(
