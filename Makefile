@@ -4,6 +4,7 @@
 #   make demo DB=sqlite  the same without servers; DB=mysql on MariaDB
 #   make demo KEEP=1     leaves the site running until Ctrl-C
 #   make test            all tests, on real servers; ARGS="-k name" goes to pytest
+#   make hammer          users who read what they wrote while replicas lag, for a minute each
 #   make conformance     Django's own test suite on our engines (an hour; ARGS="--vendor sqlite")
 #   make bench           speed beside the peers, as ratios of one run
 #   make lint types      what ruff and mypy say
@@ -21,7 +22,7 @@ SETUP  := PYTHON=$(PYTHON) scripts/setup
 PY     := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance bench lint types clean
+.PHONY: help demo test hammer conformance bench lint types clean
 
 help:
 	@sed -n 's/^#   /  /p' Makefile
@@ -33,6 +34,10 @@ demo:
 test:
 	@$(SETUP) test
 	$(PY) -m pytest $(ARGS)
+
+hammer:
+	@$(SETUP) test
+	CAUSALITY_SECONDS=60 $(PY) -m pytest -rP tests/stress/test_causality.py $(ARGS)
 
 conformance:
 	@$(SETUP) conformance

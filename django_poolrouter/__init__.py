@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .database_pool import DatabasePool
-    from .errors import PoolClosed, PoolError, PoolExhausted, PoolTimeout
+    from .errors import PoolClosed, PoolError, PoolExhausted, PoolTimeout, ReplicaUnavailable
     from .health import PoolHealth, PoolHealthMonitor
     from .manager import PoolManager
     from .pooling import PoolConfig, PoolProfile, PoolStatus
@@ -33,6 +33,7 @@ __all__ = [
     "PoolStatus",
     "PoolTimeout",
     "ReadWritePool",
+    "ReplicaUnavailable",
     "clusters",
     "pools",
     "scope",
@@ -42,7 +43,7 @@ __all__ = [
 
 _HOMES = {
     "database_pool": ("DatabasePool",),
-    "errors": ("PoolClosed", "PoolError", "PoolExhausted", "PoolTimeout"),
+    "errors": ("PoolClosed", "PoolError", "PoolExhausted", "PoolTimeout", "ReplicaUnavailable"),
     "health": ("PoolHealth", "PoolHealthMonitor"),
     "manager": ("PoolManager",),
     "pooling": ("PoolConfig", "PoolProfile", "PoolStatus"),

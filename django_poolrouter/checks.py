@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.apps.config import AppConfig
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Error, Info, Warning
 
 from . import conf
 from .options import ConfigError
@@ -29,7 +29,12 @@ def check_settings(
     except ConfigError:
         return errors
     replicated = [cluster for cluster in clusters if cluster.replicas]
-    return [*errors, *_check_installed(replicated), *_check_transactions(replicated)]
+    return [
+        *errors,
+        *_check_installed(replicated),
+        *_check_transactions(replicated),
+        *_check_positions(replicated),
+    ]
 
 
 def _check_installed(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
@@ -39,13 +44,31 @@ def _check_installed(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
             hint=f"Add {ROUTER!r} to DATABASE_ROUTERS.",
             id="poolrouter.W002",
         )
-    pinning = any(c.read_your_writes != "off" and c.pin_seconds for c in replicated)
+    pinning = any(
+        c.read_your_writes != "off" and (c.pin_seconds or _uses_positions(c)) for c in replicated
+    )
     if pinning and not conf.uses_middleware(MIDDLEWARE):
         yield Warning(
             "Users may not see what they wrote in an earlier request.",
             hint=f"Add {MIDDLEWARE!r} near the top of MIDDLEWARE.",
             id="poolrouter.W003",
         )
+
+
+def _uses_positions(cluster: ClusterConfig) -> bool:
+    return cluster.read_your_writes == "position" and conf.tells_positions(cluster)
+
+
+def _check_positions(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
+    for cluster in replicated:
+        if cluster.read_your_writes == "position" and not _uses_positions(cluster):
+            yield Info(
+                f"The databases of {cluster.primary!r} do not tell how far replication is: after a "
+                f"write, reads stay on the primary for PIN_SECONDS ({cluster.pin_seconds:g} s), "
+                "however far its replicas are behind.",
+                hint='Use our engines for PostgreSQL, MySQL or MariaDB, or READ_YOUR_WRITES "pin".',
+                id="poolrouter.I001",
+            )
 
 
 def _check_transactions(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:

@@ -6,7 +6,7 @@ overrides POOLROUTER or DATABASES.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -28,7 +28,15 @@ from .routing.balancers import BALANCERS, Balancer
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
+    from .backends.driver import Driver
+    from .stores import Store
+
 KEYS = ("PROFILES", "ROUTING", "NAMESPACE", "RUNTIME_DIR")
+
+STORES = {
+    "cookie": "django_poolrouter.stores.CookieStore",
+    "cache": "django_poolrouter.stores.CacheStore",
+}
 
 T = TypeVar("T")
 
@@ -94,11 +102,37 @@ def clusters() -> tuple[ClusterConfig, ...]:
     entries = {alias: database.get("ROUTER", {}) for alias, database in used.items()}
     problems = _wrong_keys()
     found = _collect(lambda: parse_clusters(entries, _poolrouter().get("ROUTING", {})), problems)
+    if found:
+        _collect(store, problems)
     for cluster in found or ():
         _collect(lambda c=cluster: balancer(c), problems)  # type: ignore[misc]
     if problems or found is None:
         raise ConfigError(*dict.fromkeys(problems))
     return found
+
+
+@lru_cache(maxsize=1)
+def store() -> Store:
+    """Return what remembers users' writes between requests; raises ConfigError."""
+    routing = _poolrouter().get("ROUTING", {})
+    chosen = routing.get("STORE", "cookie") if isinstance(routing, Mapping) else "cookie"
+    made = load(STORES.get(chosen, chosen), "POOLROUTER['ROUTING']['STORE']")()
+    return cast("Store", made)
+
+
+def has_servers(cluster: ClusterConfig) -> bool:
+    """Tell whether all databases of a cluster are pooled ones with servers to look after."""
+    return all(driver is not None and driver.has_server for driver in _drivers(cluster))
+
+
+def tells_positions(cluster: ClusterConfig) -> bool:
+    """Tell whether the databases of a cluster are of a kind that has positions."""
+    return all(driver is not None and driver.tells_positions for driver in _drivers(cluster))
+
+
+def _drivers(cluster: ClusterConfig) -> Iterator[type[Driver] | None]:
+    for alias in cluster.aliases:
+        yield getattr(backend(databases()[alias]["ENGINE"]), "driver_class", None)
 
 
 def balancer(cluster: ClusterConfig) -> Balancer:
@@ -207,6 +241,7 @@ def forget(*, setting: str, **kwargs: Any) -> None:
     if setting in ("POOLROUTER", "DATABASES"):
         profiles.cache_clear()
         clusters.cache_clear()
+        store.cache_clear()
 
 
 setting_changed.connect(forget, dispatch_uid="django_poolrouter.conf")

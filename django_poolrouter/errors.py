@@ -23,11 +23,17 @@ class PoolExhausted(PoolError, pooling.PoolExhausted):
     """``max_waiting`` callers wait already, so this one was refused at once."""
 
 
+class ReplicaUnavailable(PoolError):
+    """A read was to go to a replica, and none may be read; or this one is out of service."""
+
+
 def public(error: pooling.PoolError) -> PoolError:
     """Return the error as users know it, with the same words and cause.
 
     Use it as ``raise public(error) from error.__cause__``.
     """
+    if isinstance(error, PoolError):
+        return error
     for kind in (PoolTimeout, PoolExhausted, PoolClosed):
         if isinstance(error, kind.__bases__[1]):
             return kind(str(error))

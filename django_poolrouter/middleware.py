@@ -1,24 +1,19 @@
-"""One scope for each request, and pins that follow the user to the next one."""
+"""One scope for each request, and what it wrote known to the user's next one."""
 
 from __future__ import annotations
 
-import math
-import time
-import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.core import signing
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase, StreamingHttpResponse
 
+from . import conf
+from .options import ConfigError
 from .registry import registry
-from .routing import Scope, scope
+from .routing import Scope, carry, current_scope, scope
 from .routing.scopes import aiterate_in, iterate_in
-
-COOKIE = "poolrouter"
-SALT = "django_poolrouter.middleware"
 
 Response = HttpResponseBase
 GetResponse = Callable[[HttpRequest], Response | Awaitable[Response]]
@@ -27,8 +22,9 @@ GetResponse = Callable[[HttpRequest], Response | Awaitable[Response]]
 class RoutingMiddleware:
     """Opens a scope for each request; put it near the top of MIDDLEWARE, once.
 
-    A request that wrote is answered with a signed cookie, so that the user's next
-    requests, in whatever process, read from the primary until PIN_SECONDS are over.
+    What a request wrote is remembered in the store, by default a signed cookie, so that the
+    user's next requests, in whatever process, read from a replica that has it, or from the
+    primary.
     """
 
     sync_capable = True
@@ -39,73 +35,52 @@ class RoutingMiddleware:
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
+        try:
+            self._store = conf.store()
+        except ConfigError as error:
+            raise conf.improperly(error) from None
+        if self._store.after_authentication:
+            # Only then: under ASGI Django runs it in another thread, for each request.
+            self.process_view = self._load_late
 
     def __call__(self, request: HttpRequest) -> Response | Awaitable[Response]:
         """Answer the request in a scope of its own."""
         if self._is_async:
             return self._acall(request)
-        with scope(_begin(request)) as entered:
+        with scope(self._begin(request)) as entered:
             response = cast("Response", self.get_response(request))
-        return _finish(request, response, entered)
+            if entered.wrote:
+                self._remember(request, response, entered)
+        return _stream_in(entered, response)
 
     async def _acall(self, request: HttpRequest) -> Response:
-        with scope(_begin(request)) as entered:
+        with scope(self._begin(request)) as entered:
             response = await cast("Awaitable[Response]", self.get_response(request))
-        return _finish(request, response, entered)
+            if entered.wrote:
+                await sync_to_async(self._remember)(request, response, entered)
+        return _stream_in(entered, response)
+
+    def _begin(self, request: HttpRequest) -> Scope:
+        """Return a scope that knows what the request brought along."""
+        late = self._store.after_authentication
+        brought = None if late else self._store.load(request)
+        return carry.unpack(brought, registry.topology.clusters)
+
+    def _load_late(self, request: HttpRequest, *view: Any) -> None:
+        """Let the request's scope know what was kept for the user."""
+        carry.unpack(self._store.load(request), registry.topology.clusters, current_scope())
+
+    def _remember(self, request: HttpRequest, response: Response, entered: Scope) -> None:
+        """Keep what the scope wrote; asks the primaries."""
+        carried = carry.pack(entered, registry.topology.clusters.values())
+        if carried:
+            self._store.save(request, response, carried)
 
 
-def _begin(request: HttpRequest) -> Scope:
-    """Return a scope with the pins that the request brought along."""
-    entered = Scope()
-    now = time.time()
-    for primary, until in _read_cookie(request).items():
-        cluster = registry.topology.clusters.get(primary)
-        # No longer than a write of this moment would pin: clocks of hosts differ.
-        left = min(until - now, cluster.pin_seconds) if cluster else 0
-        if left > 0:
-            entered.pin(primary, left)
-    return entered
-
-
-def _finish(request: HttpRequest, response: Response, entered: Scope) -> Response:
-    if entered.wrote:
-        _write_cookie(request, response, entered)
+def _stream_in(entered: Scope, response: Response) -> Response:
+    """Have the content of a streaming response produced in the scope."""
     if response.streaming and getattr(response, "file_to_stream", None) is None:
         stream = cast("StreamingHttpResponse", response)
         produce: Any = aiterate_in if stream.is_async else iterate_in
         stream.streaming_content = produce(entered, stream.streaming_content)
     return response
-
-
-def _read_cookie(request: HttpRequest) -> dict[str, float]:
-    """Return until when clusters are pinned; what we did not write counts for nothing."""
-    value = request.COOKIES.get(COOKIE)
-    if not value:
-        return {}
-    try:
-        pins = signing.loads(value, salt=SALT)
-    except (signing.BadSignature, ValueError, zlib.error):
-        # All but the first mean that it was signed with our key and is not ours.
-        return {}
-    if not isinstance(pins, dict):
-        return {}
-    return {name: until for name, until in pins.items() if isinstance(until, float)}
-
-
-def _write_cookie(request: HttpRequest, response: Response, entered: Scope) -> None:
-    left = {
-        cluster.primary: seconds
-        for cluster in registry.topology.clusters.values()
-        if (seconds := entered.pinned_for(cluster.primary, cluster.pin_seconds))
-    }
-    if left:
-        now = time.time()
-        pins = {primary: round(now + seconds, 3) for primary, seconds in left.items()}
-        response.set_cookie(
-            COOKIE,
-            signing.dumps(pins, salt=SALT),
-            max_age=math.ceil(max(left.values())),
-            secure=request.is_secure(),
-            httponly=True,
-            samesite="Lax",
-        )

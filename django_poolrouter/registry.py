@@ -15,10 +15,12 @@ from django.db import connections
 
 from . import conf
 from .database_pool import DatabasePool
+from .errors import ReplicaUnavailable
 from .manager import PoolManager
 from .options import ConfigError
 from .pooling import Housekeeper, Page, PoolConfig
-from .routing import Cluster, Topology
+from .routing import Cluster, ClusterConfig, Monitor, NoReplica, Topology
+from .servers import PooledServers
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -75,6 +77,7 @@ class Registry:
         self._pools: dict[str, list[tuple[Settings, DatabasePool]]] = {}
         self._topology: tuple[object, Topology] | None = None
         self.housekeeper = Housekeeper()
+        self.monitor = Monitor()
 
     # -- pools ----------------------------------------------------------------------------
 
@@ -159,11 +162,19 @@ class Registry:
         try:
             configs = conf.clusters()
             if self._topology is None or self._topology[0] is not configs:
-                clusters = [Cluster(c, conf.balancer(c), self.in_use) for c in configs]
-                self._topology = (configs, Topology(clusters))
+                self._topology = (configs, Topology(map(self._make_cluster, configs)))
         except ConfigError as error:
             raise conf.improperly(error) from None
         return self._topology[1]
+
+    def _make_cluster(self, config: ClusterConfig) -> Cluster:
+        return Cluster(
+            config,
+            conf.balancer(config),
+            self.in_use,
+            PooledServers() if conf.has_servers(config) else None,
+            tells_positions=conf.tells_positions(config),
+        )
 
     # -- fork ------------------------------------------------------------------------------
 
@@ -191,6 +202,7 @@ class Registry:
         the hooks have run: so the upkeep goes on with the next connection, not before.
         """
         self.housekeeper.stop()
+        self.monitor.stop()
 
 
 def snapshot(settings: Mapping[str, Any]) -> Settings:
@@ -251,7 +263,11 @@ class ReadWritePool:
 
     def read_session(self) -> AbstractContextManager[BaseDatabaseWrapper]:
         """Run a block in a transaction on the next replica in turn, or on the primary."""
-        return pools.session(self._cluster.take_turn())
+        try:
+            alias = self._cluster.take_turn()
+        except NoReplica as error:
+            raise ReplicaUnavailable(str(error)) from None
+        return pools.session(alias)
 
     def dispose(self) -> None:
         """Dispose of the pools of the primary and the replicas."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, overload
 
-from django.db import connections
 from django.db.models import Model
 
+from .errors import ReplicaUnavailable
 from .registry import registry
-from .routing import Cluster, Decision, Topology, Using, current_scope
+from .routing import Cluster, Decision, NoReplica, Topology, Using, current_scope
 from .routing.using import Role
-from .statements import in_transaction
+from .statements import in_transaction_on
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,8 +25,13 @@ class PoolRouter:
 
     def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
         """Return the alias to read from; None for a model or object of no cluster."""
-        decision = self.explain_read(model, **hints)
-        return decision.alias if decision else None
+        cluster = _cluster_for(model, hints)
+        if cluster is None:
+            return None
+        try:
+            return cluster.decide_read(current_scope(), in_transaction_on).alias
+        except NoReplica as error:
+            raise ReplicaUnavailable(str(error)) from None
 
     def db_for_write(self, model: type[Model], **hints: Any) -> str | None:
         """Return the primary of the model's cluster; None for one of no cluster."""
@@ -59,9 +64,14 @@ class PoolRouter:
         return topology.owner(app_label, model_name) is cluster
 
     def explain_read(self, model: type[Model], **hints: Any) -> Decision | None:
-        """Return where a read would go and why; None for a model of no cluster."""
+        """Return where a read would go and why; None for a model of no cluster.
+
+        Raises:
+            NoReplica: none may be read, and FALLBACK is "error".
+
+        """
         cluster = _cluster_for(model, hints)
-        return cluster.decide_read(current_scope(), _in_transaction) if cluster else None
+        return cluster.decide_read(current_scope(), in_transaction_on) if cluster else None
 
 
 @overload
@@ -119,7 +129,19 @@ def _cluster_of(instance: Model, topology: Topology) -> Cluster | None:
 
 
 def _owner(model: type[Model], topology: Topology) -> Cluster | None:
-    """Return the cluster that has a model's table.
+    """Return the cluster that has a model's table."""
+    try:
+        return topology.owner_of[model]
+    except KeyError:
+        cluster = _find_owner(model, topology)
+        # Not the models of migrations' states, of which there are many and for a moment.
+        if model.__module__ != "__fake__":
+            topology.owner_of[model] = cluster
+        return cluster
+
+
+def _find_owner(model: type[Model], topology: Topology) -> Cluster | None:
+    """Look for the owner.
 
     The table of a many-to-many relation lies beside that of the model which declares it,
     and a proxy has the table of its model, whatever their own names are.
@@ -128,7 +150,3 @@ def _owner(model: type[Model], topology: Topology) -> Cluster | None:
     model = getattr(model._meta, "auto_created", None) or model
     meta = (getattr(model._meta, "concrete_model", None) or model)._meta
     return topology.owner(meta.app_label, meta.model_name or "")
-
-
-def _in_transaction(alias: str) -> bool:
-    return in_transaction(connections[alias])

@@ -8,9 +8,16 @@ really happens, with any engine.
 from __future__ import annotations
 
 import re
+import threading
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from django.db.utils import Error
+
+from . import failover
+from .errors import PoolError, ReplicaUnavailable
+from .failover import LostCursor
 from .registry import registry
 from .routing import Cluster, current_scope
 
@@ -26,6 +33,7 @@ _READS = frozenset(
     | {"pragma", "release", "reset", "rollback", "savepoint", "select", "set", "show", "start"}
     | {"table", "unlisten", "use", "values", "with"}
 )
+_QUERIES = frozenset({"select", "table", "values", "with"})
 # What makes a write of a statement that begins like a read: WITH … UPDATE, SELECT … INTO,
 # EXPLAIN ANALYZE DELETE, a second statement.  A literal may raise false alarm, which only pins.
 _WRITES_INSIDE = re.compile(r"\b(insert|update|delete|merge|into)\b|;\s*\S", re.IGNORECASE)
@@ -44,14 +52,57 @@ def is_write(sql: object) -> bool:
     return _WRITES_INSIDE.search(_LOCKS.sub("", sql[first.end() :])) is not None
 
 
+def is_query(sql: object) -> bool:
+    """Tell whether a statement only reads rows, so that another server can answer it."""
+    first = _FIRST_WORD.match(sql) if isinstance(sql, str) else None
+    return first is not None and first[1].lower() in _QUERIES and not is_write(sql)
+
+
 def in_transaction(connection: BaseDatabaseWrapper) -> bool:
     """Tell whether what is written now will be committed later; never connects."""
     manual = connection.connection is not None and not connection.autocommit
     return connection.in_atomic_block or manual
 
 
+class _Seen(threading.local):
+    """The wrappers that were used in this thread: Django's ``connections`` is slow to ask."""
+
+    def __init__(self) -> None:
+        self.wrappers: dict[str, list[weakref.ref[BaseDatabaseWrapper]]] = {}
+
+    def note(self, connection: BaseDatabaseWrapper) -> None:
+        known = self.wrappers.get(connection.alias, [])
+        if not any(reference() is connection for reference in known):
+            # Copies have the same alias; those that are gone are left out here.
+            living = [reference for reference in known if reference() is not None]
+            self.wrappers[connection.alias] = [*living, weakref.ref(connection)]
+
+
+_seen = _Seen()
+
+
+def note_begin(connection: BaseDatabaseWrapper) -> None:
+    """A transaction begins on a wrapper, perhaps before it connected."""
+    _seen.note(connection)
+
+
+def in_transaction_on(alias: str) -> bool:
+    """Tell whether this thread is in a transaction on an alias; never connects.
+
+    A wrapper that never connected is in none, but for those of ``note_begin``.
+    """
+    for reference in _seen.wrappers.get(alias, ()):
+        connection = reference()
+        if connection is not None and in_transaction(connection):
+            return True
+    return False
+
+
 class StatementRecorder:
-    """An execute wrapper that tells the scope what ran on one connection of a cluster."""
+    """An execute wrapper that tells the scope what ran on one connection of a cluster.
+
+    Reads on a replica it also sends elsewhere, if that has not what they must see or fails.
+    """
 
     __slots__ = ("cluster", "connection")
 
@@ -67,18 +118,31 @@ class StatementRecorder:
     def __call__(
         self, execute: Execute, sql: Any, params: Any, many: bool, context: dict[str, Any]
     ) -> Any:
-        try:
+        scope, cluster = current_scope(), self.cluster
+        if self.connection.alias == cluster.primary:
+            try:
+                return execute(sql, params, many, context)
+            finally:
+                # Also when it failed: it may have been done before the connection broke.
+                if is_write(sql):
+                    cluster.note_write(scope, self)
+        registry.monitor.note_use(cluster)
+
+        def run() -> Any:
             return execute(sql, params, many, context)
+
+        movable = cluster.asker is not None and not many and is_query(sql)
+        try:
+            if not movable or self.in_atomic_block:
+                return run()
+            return failover.run(cluster, scope, run, context)
         finally:
-            # Also when it failed: it may have been done before the connection broke.
-            if self.connection.alias != self.cluster.primary:
-                current_scope().note_read(self.cluster.primary)
-            elif is_write(sql):
-                self.cluster.note_write(current_scope(), self)
+            scope.note_read(cluster.primary)
 
 
 def record_statements(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
     """Put a recorder on a connection of a cluster; a receiver of ``connection_created``."""
+    _seen.note(connection)
     cluster = registry.topology.by_alias.get(connection.alias)
     wrappers = connection.execute_wrappers
     present = [wrapper for wrapper in wrappers if isinstance(wrapper, StatementRecorder)]
@@ -89,3 +153,21 @@ def record_statements(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
     if cluster is not None and cluster.replicas:
         # First, not last: ``with connection.execute_wrapper(…)`` takes off the last one.
         wrappers.insert(0, StatementRecorder(cluster, connection))
+
+
+def stand_in(connection: BaseDatabaseWrapper, name: str | None, error: Error) -> LostCursor | None:
+    """Return a cursor for a replica that cannot be reached; None if the caller must know.
+
+    Args:
+        connection: Django's, of the replica.
+        name: of a server-side cursor.
+        error: why it cannot be reached.
+
+    """
+    busy = isinstance(error, PoolError) and not isinstance(error, ReplicaUnavailable)
+    if busy or connection.in_atomic_block or failover.replicas_with(connection.alias) is None:
+        return None
+    connection.close()
+    # It never connected, perhaps.
+    record_statements(connection)
+    return LostCursor(name, error)

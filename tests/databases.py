@@ -38,14 +38,17 @@ def configured(databases: Mapping[str, dict[str, Any]], **settings: Any) -> Iter
     connections._connections = Local(connections.thread_critical)
     conf.forget(setting="DATABASES")
     registry.housekeeper.stop()
+    registry.monitor.stop()
     registry._start()
     mirror_replicas()
     try:
         yield
         connections.close_all()
+        registry.monitor.stop(10)
         assert_all_home()
     finally:
         connections.close_all()
+        registry.monitor.stop()
         registry.dispose_all()
         registry.housekeeper.stop()
         vars(connections).clear()

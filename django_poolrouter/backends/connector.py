@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .. import conf
+from .. import conf, failover
 from ..pooling import PoolConfig
 from .driver import Driver
 
@@ -41,10 +42,13 @@ class DjangoConnector:
         """What Django asks the server once for each wrapper, asked once for the pool."""
         self._wrapper_class = wrapper_class
         self._alias = alias
-        self._connect_timeout = max(2, math.ceil(config.pool_timeout))
+        # Instead of a replica another server can answer.
+        is_replica = "REPLICA_OF" in settings.get("ROUTER", {})
+        patience = config.ping_timeout if is_replica else config.pool_timeout
+        self._connect_timeout = max(2, math.ceil(patience))
         driver: Driver = wrapper_class.driver_class()
         # The pool calls these at each use, so without a layer in between.
-        self.ping = driver.ping
+        self.ping = self._ping_replica if is_replica else driver.ping
         self.fileno = driver.fileno
         self.backend_id = driver.backend_id
         self.close = driver.close
@@ -68,6 +72,14 @@ class DjangoConnector:
             raise
         connection, wrapper.connection = wrapper.connection, None
         return connection
+
+    def _ping_replica(self, connection: Any, timeout: float) -> bool:
+        """Ping, and have a replica that does not answer left alone."""
+        began = time.monotonic()
+        answered = self._driver.ping(connection, timeout)
+        if not answered and time.monotonic() - began >= timeout:
+            failover.eject(self._alias, f"no answer to a ping within {timeout:g} s", hangs=True)
+        return answered
 
     def _wrapper(self) -> PooledDatabaseWrapper:
         wrapper = self._wrapper_class(dict(self.settings), self._alias)

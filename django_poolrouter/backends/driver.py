@@ -8,7 +8,11 @@ import select
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from ..routing import Position
+
+Fault = Literal["lost", "conflict"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,11 @@ class Driver:
 
     A driver has no state: any thread may use it.
     """
+
+    has_server = True
+    """Whether there is a server to look after, which may fail and come back."""
+    tells_positions = False
+    """Whether ``written`` and ``replayed`` can tell anything."""
 
     def fileno(self, connection: Any) -> int | None:
         """Return the socket's descriptor, or None if there is none to be had."""
@@ -64,6 +73,40 @@ class Driver:
     def refused_write(error: BaseException) -> bool:
         """Tell whether an error says that the server or the session takes no writes."""
         return False
+
+    # -- replication ----------------------------------------------------------------------
+
+    def written(self, connection: Any, timeout: float) -> Position | None:
+        """Return where the server's own log ends; None if it cannot tell.
+
+        What was committed before the question, by whatever session, lies before it.
+
+        Raises:
+            Exception: no answer within ``timeout`` seconds; the connection is of no more use.
+
+        """
+        if not self.ping(connection, timeout):
+            raise TimeoutError(f"no answer within {timeout:g} s")
+        return None
+
+    def replayed(self, connection: Any, timeout: float) -> Position | None:
+        """Return up to where the server shows what its primary wrote; see ``written``."""
+        return self.written(connection, timeout)
+
+    def diagnose(self, error: BaseException, connection: Any) -> Fault | None:
+        """Return what a failed statement says of the server; None if it says nothing.
+
+        Args:
+            error: what the driver raised.
+            connection: the one that the statement ran on.
+
+        Returns:
+            "lost" if the connection is gone, "conflict" if replication cancelled the statement.
+
+        """
+        return None
+
+    # -- ends -----------------------------------------------------------------------------
 
     def rollback(self, connection: Any) -> None:
         """End any transaction without a trace; raises if that cannot be done."""
@@ -117,6 +160,7 @@ class Deadline:
     def __init__(self, descriptor: int, timeout: float) -> None:
         """Start the time limit of ``timeout`` seconds."""
         self._descriptor = descriptor
+        self._timeout = timeout
         self._end = time.monotonic() + timeout
 
     def wait(self, *, write: bool = False) -> bool:
@@ -129,3 +173,8 @@ class Deadline:
             return bool(poll.poll(left * 1000))
         one = [self._descriptor]
         return any(select.select([] if write else one, one if write else [], [], left))
+
+    def require(self, *, write: bool = False) -> None:
+        """As ``wait``, but raise TimeoutError when the time is up."""
+        if not self.wait(write=write):
+            raise TimeoutError(f"no answer within {self._timeout:g} s")

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ..statements import note_begin
+
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as _Base
 
@@ -90,6 +92,7 @@ class LateTransaction(_Base):
         self.run_on_commit = []
         self.autocommit = False
         self._begins_late = True
+        note_begin(self)
 
     def _end_unbegun(self) -> None:
         self._begins_late = False

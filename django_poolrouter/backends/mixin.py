@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.signals import connection_created
-from django.db.utils import DEFAULT_DB_ALIAS
+from django.db.utils import DEFAULT_DB_ALIAS, InterfaceError, OperationalError
 from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
+from .. import failover
 from ..registry import Handle, registry
+from ..servers import HANGS
+from ..statements import stand_in
 from . import threads
 from .connector import DjangoConnector
 from .creation import PooledCreation
@@ -147,11 +150,11 @@ class PooledDatabaseWrapper(LateTransaction, LeasedCursors):
         settings = self.settings_dict
         self.health_check_enabled = settings["CONN_HEALTH_CHECKS"]
         self.health_check_done = True
-        max_age = settings["CONN_MAX_AGE"]
-        self.close_at = None if max_age is None else time.monotonic() + max_age
+        max_age, now = settings["CONN_MAX_AGE"], time.monotonic()
+        self.close_at = None if max_age is None else now + max_age
         self._busy += 1
         try:
-            lease = self._lease = pool.checkout()
+            lease = self._lease = self._checkout(pool, now)
             self.connection = lease.connection
             self.autocommit = True
             if self._informed_by is not pool:
@@ -163,6 +166,13 @@ class PooledDatabaseWrapper(LateTransaction, LeasedCursors):
             self._busy -= 1
         self.run_on_commit = []
 
+    def _checkout(self, pool: DatabasePool, began: float) -> Lease:
+        try:
+            return pool.checkout()
+        except self.Database.Error as error:
+            failover.eject(self.alias, error, hangs=time.monotonic() - began >= HANGS)
+            raise
+
     def _inform(self, pool: DatabasePool) -> None:
         """Set on this wrapper what opening a connection would have set."""
         threads.watch(self)
@@ -172,10 +182,24 @@ class PooledDatabaseWrapper(LateTransaction, LeasedCursors):
         self._ends_early = pool.config is not None and pool.config.hold == "transaction"
         self._informed_by = pool
 
+    def _cursor(self, name: str | None = None) -> Any:
+        try:
+            return super()._cursor(name)  # type: ignore[misc]  # not in the stubs
+        except (OperationalError, InterfaceError) as error:
+            lost = stand_in(self, name, error)
+            if lost is None:
+                raise
+        return self._prepare_cursor(lost)  # type: ignore[attr-defined]
+
     def get_connection_params(self) -> dict[str, Any]:
         parameters: dict[str, Any] = super().get_connection_params()
         parameters.pop("pool", None)
         return parameters
+
+    @async_unsafe
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        failover.begin_connect(self.alias)
+        return super().get_new_connection(conn_params)
 
     @async_unsafe
     def close(self) -> None:

@@ -3,7 +3,11 @@
 from .balancers import BALANCERS, Balancer, Candidate
 from .cluster import Cluster, Decision, Topology
 from .config import ClusterConfig, ReplicaConfig, parse_clusters
+from .monitor import Monitor
+from .positions import Position
+from .replicas import Replicas
 from .scopes import Scope, current_scope, scope
+from .servers import NoReplica, NotAsked, ServerFailed
 from .using import Using
 
 __all__ = [
@@ -13,8 +17,14 @@ __all__ = [
     "Cluster",
     "ClusterConfig",
     "Decision",
+    "Monitor",
+    "NoReplica",
+    "NotAsked",
+    "Position",
     "ReplicaConfig",
+    "Replicas",
     "Scope",
+    "ServerFailed",
     "Topology",
     "Using",
     "current_scope",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from .asking import Asker
 from .balancers import Balancer, Candidate
 from .config import ClusterConfig
+from .replicas import Replicas
 from .scopes import Scope, Transaction
+from .servers import NoReplica, Servers
 from .using import wish
 
 
@@ -27,29 +31,66 @@ class Cluster:
         config: from the settings.
         balancer: chooses among the replicas.
         in_use: tells how many connections of an alias are leased, for ``least_used``.
+        servers: the way to the servers; None where they cannot be asked.
+        tells_positions: whether the servers are of a kind that has positions.
+        clock: monotonic seconds.
 
     """
 
     def __init__(
-        self, config: ClusterConfig, balancer: Balancer, in_use: Callable[[str], int]
+        self,
+        config: ClusterConfig,
+        balancer: Balancer,
+        in_use: Callable[[str], int],
+        servers: Servers | None = None,
+        *,
+        tells_positions: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config
         self.primary = config.primary
         self.replicas = tuple(replica.alias for replica in config.replicas)
         self.aliases = frozenset((self.primary, *self.replicas))
-        # How long a write keeps reads on the primary; while positions are not built,
-        # "position" pins too.
+        # How long a write keeps reads on the primary; with positions it does so until the
+        # scope ends, and this is for where no position can be had.
         pins = config.read_your_writes != "off" and self.replicas
         self.pin_seconds = config.pin_seconds if pins else 0.0
+        self.uses_positions = bool(
+            tells_positions and self.replicas and config.read_your_writes == "position"
+        )
+        self.known = Replicas(
+            [
+                Candidate(replica.alias, replica.weight, _asker(in_use, replica.alias))
+                for replica in config.replicas
+            ],
+            config.max_lag,
+            spare_primary=config.fallback == "primary",
+            clock=clock,
+        )
+        """What this process knows of the replicas."""
+        self.asker = Asker(self.primary, self.known, servers, clock) if servers else None
         self._balancer = balancer
         self._turns = itertools.count()
-        self._candidates = tuple(
-            Candidate(replica.alias, replica.weight, _asker(in_use, replica.alias))
-            for replica in config.replicas
-        )
+        self._prepare_decisions()
+
+    def _prepare_decisions(self) -> None:
+        """Make the decisions that there are: one would cost more than the deciding."""
+        primary = self.primary
+        self._alone = Decision(primary, "the cluster has no replicas")
+        self._wished = Decision(primary, "using_primary")
+        self._in_transaction = Decision(primary, "inside a transaction of the cluster")
+        self._wrote = Decision(primary, "wrote in this scope")
+        self._pinned = Decision(primary, "pinned after a write")
+        self._not_reached = Decision(primary, "no replica has the user's writes yet")
+        self._none_qualifies = Decision(primary, "no replica qualifies")
+        self._balanced = {a: Decision(a, "balanced over the replicas") for a in self.replicas}
+        self._asked_for = {a: Decision(a, "using_replica") for a in self.replicas}
+        self._followed = {a: Decision(a, "if it has the user's writes") for a in self.replicas}
 
     def __repr__(self) -> str:
         return f"<Cluster {self.primary!r} replicas={list(self.replicas)}>"
+
+    # -- reads -----------------------------------------------------------------------------
 
     def decide_read(self, scope: Scope, in_transaction: Callable[[str], bool]) -> Decision:
         """Return where a read goes; asking again before a query ran gives the same answer.
@@ -58,33 +99,127 @@ class Cluster:
             scope: what the caller did before.
             in_transaction: tells whether the primary's connection is in a transaction.
 
-        """
-        wanted = wish(self.primary)
-        if wanted == "primary":
-            return Decision(self.primary, "using_primary")
-        if not self.replicas:
-            return Decision(self.primary, "the cluster has no replicas")
-        if wanted == "replica":
-            return Decision(self.next_replica(scope), "using_replica")
-        if in_transaction(self.primary):
-            return Decision(self.primary, "inside a transaction of the cluster")
-        if self.pin_seconds and scope.pinned_for(self.primary, self.pin_seconds):
-            return Decision(self.primary, "pinned after a write")
-        return Decision(self.next_replica(scope), "balanced over the replicas")
+        Raises:
+            NoReplica: none may be read, and FALLBACK says not to read elsewhere.
 
-    def next_replica(self, scope: Scope) -> str:
-        """Return the replica whose turn it is in this scope."""
-        return scope.choice(self.primary) or scope.choose(self.primary, self.take_turn())
+        """
+        primary = self.primary
+        wanted = wish(primary)
+        if wanted == "primary":
+            return self._wished
+        if not self.replicas:
+            return self._alone
+        if wanted == "replica":
+            return self._choose(scope, self._asked_for)
+        if in_transaction(primary):
+            return self._in_transaction
+        if primary in scope.wrote and scope.sticky and self.uses_positions:
+            return self._wrote
+        if self.pin_seconds and scope.pinned_for(primary, self.pin_seconds):
+            return self._pinned
+        if scope.positions and primary in scope.positions:
+            return self._follow(scope)
+        return self._choose(scope, self._balanced)
+
+    def _choose(self, scope: Scope, decisions: dict[str, Decision]) -> Decision:
+        """Keep to the scope's replica while it lives, or take the next in turn."""
+        known = self.known
+        alias = scope.choice(self.primary)
+        if alias is not None:
+            if alias in known.alive:
+                return decisions[alias]
+            scope.drop_choice(self.primary)
+        if not known.ready:
+            return self._fall_back()
+        return decisions[scope.choose(self.primary, self._next(known.ready))]
+
+    def _follow(self, scope: Scope) -> Decision:
+        """Read where the scope's position is reached, as far as is known without asking.
+
+        Before the statement runs ``settle`` makes sure; then the choice holds for the whole
+        scope, so that it sees no time go backwards.
+        """
+        if scope.choice(self.primary) == self.primary:
+            return self._not_reached
+        if scope.choice(self.primary) is None:
+            ready = self._caught_up(scope)
+            if ready:
+                scope.choose(self.primary, self._next(ready))
+        return self._choose(scope, self._followed)
+
+    def settle(self, scope: Scope, alias: str) -> str:
+        """Return where to read what the scope must see; asks replicas, and waits a little.
+
+        Args:
+            scope: of the read.
+            alias: of the replica that it was decided to go to.
+
+        """
+        wanted = scope.positions.get(self.primary)
+        if wanted is None or self.asker is None or wish(self.primary) == "replica":
+            return alias
+        position, written_at = wanted
+        if self.known.epoch not in (None, position.epoch):
+            # Nobody can tell any more; the cluster was promoted, say.
+            del scope.positions[self.primary]
+            scope.pin(self.primary, max(0.0, written_at + self.pin_seconds - time.time()))
+            found = self.primary if scope.pinned_for(self.primary, self.pin_seconds) else alias
+        else:
+            found = self.asker.find(position, alias) or self.primary
+        if found != alias and alias == scope.choice(self.primary):
+            scope.drop_choice(self.primary)
+            scope.choose(self.primary, found)
+        return found
+
+    def _caught_up(self, scope: Scope) -> list[Candidate]:
+        """Return the replicas that are known to have what the scope must see."""
+        known = self.known
+        if self.primary not in scope.positions:
+            return list(known.ready)
+        position, _ = scope.positions[self.primary]
+        return [c for c in known.ready if known.has_reached(c.alias, position)]
+
+    def elsewhere(self, scope: Scope, tried: Collection[str]) -> str | None:
+        """Return where to repeat a read that failed; None if nowhere.
+
+        Args:
+            scope: of the read.
+            tried: the aliases where it failed.
+
+        """
+        others = [c for c in self._caught_up(scope) if c.alias not in tried]
+        if others:
+            return self._next(others)
+        if self.primary in tried or self.config.fallback == "error":
+            return None
+        return self.primary
 
     def take_turn(self) -> str:
-        """Return the next replica, whatever the scope; the primary if there is none."""
-        if not self._candidates:
+        """Return the next replica, whatever the scope; the primary if there is none.
+
+        Raises:
+            NoReplica: as ``decide_read``.
+
+        """
+        if not self.replicas:
             return self.primary
-        return self._balancer(self._candidates, next(self._turns)).alias
+        ready = self.known.ready
+        return self._next(ready) if ready else self._fall_back().alias
+
+    def _next(self, candidates: Sequence[Candidate]) -> str:
+        return self._balancer(candidates, next(self._turns)).alias
+
+    def _fall_back(self) -> Decision:
+        if self.config.fallback == "error":
+            states = ", ".join(f"{alias} {self.known.state(alias)}" for alias in self.replicas)
+            raise NoReplica(f"no replica of {self.primary!r} may be read: {states}")
+        return self._none_qualifies
+
+    # -- writes ----------------------------------------------------------------------------
 
     def note_write(self, scope: Scope, transaction: Transaction) -> None:
         """A statement that may have written ran on the primary."""
-        if self.pin_seconds:
+        if self.pin_seconds or self.uses_positions:
             scope.note_write(self.primary, self.pin_seconds, transaction)
 
 
@@ -96,6 +231,8 @@ class Topology:
         self.by_alias = {
             alias: cluster for cluster in self.clusters.values() for alias in cluster.aliases
         }
+        self.owner_of: dict[type, Cluster | None] = {}
+        """The owners of models as the router found them: it is asked for each query."""
         self._rest = self.clusters.get(default)
         self._apps = {app: c for c in self.clusters.values() for app in c.config.apps}
         self._models = {model: c for c in self.clusters.values() for model in c.config.models}

@@ -18,6 +18,7 @@ CLUSTER_CHECKS: Mapping[str, options.Check] = {
     "FALLBACK": options.one_of("primary", "error"),
 }
 DEFAULTS = "POOLROUTER['ROUTING']"
+STORE: Mapping[str, options.Check] = {"STORE": options.one_of("cookie", "cache", dotted=True)}
 REPLICA_CHECKS: Mapping[str, options.Check] = {"WEIGHT": options.integer(1)}
 
 
@@ -45,6 +46,11 @@ class ClusterConfig:
     max_lag: float | None = 10.0
     fallback: str = "primary"
 
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """The primary and the replicas."""
+        return self.primary, *(replica.alias for replica in self.replicas)
+
 
 def parse_clusters(
     entries: Mapping[str, Any], defaults: Mapping[str, Any], default: str = "default"
@@ -62,7 +68,8 @@ def parse_clusters(
     """
     problems: list[Problem] = []
     defaults = _mapping(DEFAULTS, defaults, '{"PIN_SECONDS": 5}', problems)
-    common = options.check_all(DEFAULTS, defaults, CLUSTER_CHECKS, problems)
+    common = options.check_all(DEFAULTS, defaults, {**CLUSTER_CHECKS, **STORE}, problems)
+    common.pop("STORE", None)  # not of a cluster
     entries = {
         alias: _mapping(_where(alias), entry, '{"REPLICA_OF": "default"}', problems)
         for alias, entry in entries.items()

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
+from .positions import Position
+
 
 class Transaction(Protocol):
     """What a scope asks of the transaction that wrote: whether it still goes on."""
@@ -31,12 +33,14 @@ class Scope:
 
     """
 
-    __slots__ = ("_choices", "_clock", "_open", "_pins", "sticky", "wrote")
+    __slots__ = ("_choices", "_clock", "_open", "_pins", "positions", "sticky", "wrote")
 
     def __init__(self, *, sticky: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         self.sticky = sticky
         self.wrote: set[str] = set()
         """The clusters that it wrote to."""
+        self.positions: dict[str, tuple[Position, float]] = {}
+        """What its reads must see of clusters, and when (Unix time) that was written."""
         self._clock = clock
         self._choices: dict[str, str] = {}
         self._pins: dict[str, float] = {}
@@ -63,6 +67,8 @@ class Scope:
             seconds: how long a write pins, for transactions that ended since.
 
         """
+        if not self._pins and not self._open:  # most scopes, and asked for each query
+            return 0.0
         open_ones = self._open.get(cluster)
         if open_ones:
             self._settle(cluster, open_ones, seconds)
@@ -70,6 +76,10 @@ class Scope:
         if until is None:
             return 0.0
         return max(0.0, until - self._clock())
+
+    def is_writing(self, cluster: str) -> bool:
+        """Tell whether a transaction that wrote to the cluster still goes on."""
+        return any(transaction.in_atomic_block for transaction in self._open.get(cluster, ()))
 
     def _settle(self, cluster: str, transactions: set[Transaction], seconds: float) -> None:
         """Pin for each transaction that wrote: when it ended is not known, so from now on."""
@@ -90,10 +100,14 @@ class Scope:
         """
         return self._choices.setdefault(cluster, alias)
 
+    def drop_choice(self, cluster: str) -> None:
+        """Let the next read choose again: the replica is no longer to be had."""
+        self._choices.pop(cluster, None)
+
     def note_read(self, cluster: str) -> None:
         """A query ran on the chosen replica: outside a sticky scope the turn is over."""
         if not self.sticky:
-            self._choices.pop(cluster, None)
+            self.drop_choice(cluster)
 
 
 _current: ContextVar[Scope | None] = ContextVar("poolrouter_scope", default=None)

@@ -21,7 +21,10 @@ _wishes: ContextVar[tuple[tuple[str | None, Role], ...]] = ContextVar(
 
 def wish(cluster: str) -> Role | None:
     """Return the role that the innermost block asks for, for reads of a cluster."""
-    for name, role in reversed(_wishes.get()):
+    wishes = _wishes.get()
+    if not wishes:
+        return None
+    for name, role in reversed(wishes):
         if name is None or name == cluster:
             return role
     return None

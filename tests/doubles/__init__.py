@@ -1,7 +1,8 @@
-"""Stand-ins for what a pool meets: a driver, a clock, and callers in threads."""
+"""Stand-ins for what a pool meets: a driver, a clock, servers, and callers in threads."""
 
 from tests.doubles.clock import ManualClock
 from tests.doubles.connector import ConnectFailed, FakeConnection, FakeConnector, Gate, Killed
+from tests.doubles.servers import FakeServers
 from tests.doubles.tasks import LIMIT, Task, eventually
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "ConnectFailed",
     "FakeConnection",
     "FakeConnector",
+    "FakeServers",
     "Gate",
     "Killed",
     "ManualClock",

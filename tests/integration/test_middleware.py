@@ -29,8 +29,9 @@ from django.test import AsyncClient, Client, RequestFactory
 from django.urls import path
 
 from django_poolrouter import scope, using_primary
-from django_poolrouter.middleware import COOKIE, SALT, RoutingMiddleware
+from django_poolrouter.middleware import RoutingMiddleware
 from django_poolrouter.routing import current_scope
+from django_poolrouter.stores import COOKIE, SALT
 from tests.databases import ENGINES, ROUTERS, configured
 from tests.testapp.orders.models import Order
 from tests.testapp.shop.models import Author

@@ -412,7 +412,10 @@ def test_write__that_failed_pins_to_be_safe(any_shop: Site, clock: Clock) -> Non
     assert read_alias() in REPLICAS
 
 
-@pytest.mark.parametrize("options", [{"READ_YOUR_WRITES": "off"}, {"PIN_SECONDS": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [{"READ_YOUR_WRITES": "off"}, {"READ_YOUR_WRITES": "pin", "PIN_SECONDS": 0}],
+)
 def test_write__pins_nothing_where_the_user_says_so(site: Site, use: Any, options: Any) -> None:
     use(default=options)
     make(site)

@@ -42,7 +42,8 @@ class Setup:
     def __init__(self, use_databases: Any, folder: Path) -> None:
         self.folder = folder
         self.databases = {
-            "default": self.database("default"),
+            # SQLite has no positions.
+            "default": self.database("default", ROUTER={"READ_YOUR_WRITES": "pin"}),
             "replica1": self.database("replica1", ROUTER={"REPLICA_OF": "default"}),
             "orders": self.database("orders", ROUTER={"APPS": ["orders"]}),
         }
@@ -332,7 +333,9 @@ def test_middleware__of_the_projects_own_is_found(setup: Setup) -> None:
     assert setup.messages() == []
 
 
-@pytest.mark.parametrize("entry", [{"READ_YOUR_WRITES": "off"}, {"PIN_SECONDS": 0}])
+@pytest.mark.parametrize(
+    "entry", [{"READ_YOUR_WRITES": "off"}, {"READ_YOUR_WRITES": "pin", "PIN_SECONDS": 0}]
+)
 def test_middleware__is_not_missed_where_nothing_pins(setup: Setup, entry: Any) -> None:
     setup.settings["MIDDLEWARE"] = []
     setup.databases["default"]["ROUTER"] = entry
@@ -375,7 +378,7 @@ def test_settings__are_parsed_once_and_again_when_a_test_changes_them(
 
 
 def test_own_balancer__is_loaded_by_its_dotted_path(setup: Setup) -> None:
-    setup.databases["default"]["ROUTER"] = {"BALANCER": f"{__name__}.last"}
+    setup.databases["default"]["ROUTER"]["BALANCER"] = f"{__name__}.last"
     setup.databases["replica2"] = setup.database("2", ROUTER={"REPLICA_OF": "default"})
     assert setup.messages() == []
     assert router.db_for_read(Book) == "replica2"
@@ -383,3 +386,37 @@ def test_own_balancer__is_loaded_by_its_dotted_path(setup: Setup) -> None:
 
 def last(candidates: Any, turn: int) -> Any:
     return candidates[-1]
+
+
+# -- positions --------------------------------------------------------------------------
+
+
+def test_positions__that_cannot_be_had_are_told_of(setup: Setup) -> None:
+    del setup.databases["default"]["ROUTER"]
+    [message] = setup.messages()
+    assert (message.id, message.level) == ("poolrouter.I001", checks.INFO)
+    assert "reads stay on the primary for PIN_SECONDS (5 s)" in message.msg
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_positions__that_can_be_had_are_not_told_of(setup: Setup, kind: str) -> None:
+    for database in setup.databases.values():
+        database["ENGINE"] = ENGINES[kind]
+    setup.databases["default"]["ROUTER"] = {"PIN_SECONDS": 0}
+    assert setup.messages() == []
+    setup.settings["MIDDLEWARE"] = []
+    assert ids(setup.messages()) == ["poolrouter.W003"]
+
+
+@pytest.mark.parametrize(
+    ("store", "told"),
+    [
+        ("cokie", "must be one of 'cookie', 'cache', or a callable or its dotted path, not 'coki"),
+        ("shop.Nothing", "cannot import 'shop.Nothing': "),
+        (3, "must be one of 'cookie', 'cache', or a callable or its dotted path, not 3."),
+    ],
+)
+def test_store__that_is_wrong_is_an_error(setup: Setup, store: Any, told: str) -> None:
+    setup.settings["POOLROUTER"] = {"ROUTING": {"STORE": store}}
+    [text] = setup.texts()
+    assert text.startswith(f"poolrouter.E001 POOLROUTER['ROUTING']['STORE']: {told}")

@@ -16,7 +16,14 @@ import django_poolrouter
 ROOT = Path(__file__).parents[2]
 PUBLIC = [
     *("PoolProfile", "PoolConfig", "PoolStatus", "pools", "MultiDatabasePool", "DatabasePool"),
-    *("clusters", "ReadWritePool", "PoolHealthMonitor", "PoolHealth", "PoolManager"),
+    *(
+        "clusters",
+        "ReadWritePool",
+        "ReplicaUnavailable",
+        "PoolHealthMonitor",
+        "PoolHealth",
+        "PoolManager",
+    ),
     *("PoolError", "PoolTimeout", "PoolClosed", "PoolExhausted"),
     *("scope", "using_primary", "using_replica"),
 ]

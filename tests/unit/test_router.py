@@ -17,6 +17,7 @@ from django.db.migrations.state import ModelState, ProjectState
 from django_poolrouter import scope, using_primary, using_replica
 from django_poolrouter.router import PoolRouter
 from django_poolrouter.routing import Scope, current_scope
+from django_poolrouter.statements import record_statements
 from tests.testapp.billing.models import Invoice, Label, Receipt, Tariff
 from tests.testapp.orders.models import Line, Order
 from tests.testapp.shop.models import Author, Book, Note, Tag
@@ -211,6 +212,7 @@ class Atomic:
         self.connection = connections[alias]
 
     def __enter__(self) -> None:
+        record_statements(self.connection)  # as where it connects
         self.connection.in_atomic_block = True
 
     def __exit__(self, *error: object) -> None:

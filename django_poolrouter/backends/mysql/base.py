@@ -10,16 +10,23 @@ from django.db.backends.mysql import base
 from django.db.backends.utils import debug_transaction
 from django.utils.functional import cached_property
 
-from ..driver import Deadline, Driver, ServerFacts
+from ...routing import Position
+from ..driver import Deadline, Driver, Fault, ServerFacts
 from ..mixin import PooledDatabaseWrapper
+from . import replication
 from .watched import WatchedConnection
 
 # ER_OPTION_PREVENTS_STATEMENT (of which --read-only is one) and ER_READ_ONLY_MODE.
 READ_ONLY = ((1290,), (1836,))
+# Of the client: no connection, gone away, lost during the query, lost at a read.  Of the
+# server: it shuts down, the connection was killed.
+LOST = frozenset({0, 2002, 2003, 2006, 2013, 2055, 1053, 1927})
 
 
 class MySQLDriver(Driver):
     """mysqlclient."""
+
+    tells_positions = True
 
     def adopt(self, connection: Any) -> None:
         WatchedConnection.adopt(connection)
@@ -76,6 +83,37 @@ class MySQLDriver(Driver):
         cursor.close()
         # Without this a closed cursor's fetchone() is a TypeError.
         getattr(cursor, "cursor", cursor)._executed = None
+
+    def written(self, connection: Any, timeout: float) -> Position | None:
+        return self._position(connection, replication.WRITTEN, timeout)
+
+    def replayed(self, connection: Any, timeout: float) -> Position | None:
+        return self._position(connection, replication.REPLAYED, timeout)
+
+    def _position(
+        self, connection: Any, questions: replication.Questions, timeout: float
+    ) -> Position | None:
+        if getattr(connection, "may_have_rows", False):
+            return None  # somebody reads a result row by row
+        question = questions["MariaDB" in connection.get_server_info()]
+        try:
+            connection.send_query(question.sql)
+            Deadline(connection.fileno(), timeout).require()
+            connection.read_query_result()
+            [row] = connection.store_result().fetch_row()
+        except MySQLdb.Error as error:
+            if self.diagnose(error, connection) != "lost":
+                return None  # there is no such variable
+            connection.close()
+            raise
+        except BaseException:
+            connection.close()
+            raise
+        return question.read(*(v.decode() if isinstance(v, bytes) else v for v in row))
+
+    def diagnose(self, error: BaseException, connection: Any) -> Fault | None:
+        code = error.args[0] if error.args else None
+        return "lost" if code in LOST or not connection.open else None
 
     def rollback(self, connection: Any) -> None:
         autocommit = connection.get_autocommit()

@@ -8,8 +8,10 @@ from typing import Any
 from django.db.backends.postgresql import base
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
-from ..driver import Deadline, Driver, ServerFacts
+from ...routing import Position
+from ..driver import Deadline, Driver, Fault, ServerFacts
 from ..mixin import PooledDatabaseWrapper
+from . import replication
 
 if is_psycopg3:
     from .watched import WatchedConnection
@@ -34,6 +36,8 @@ SELECT current_setting('server_version'),
 class PsycopgDriver(Driver):
     """psycopg 3, which knows the state of its transaction without asking the server."""
 
+    tells_positions = True
+
     def adopt(self, connection: Any) -> None:
         WatchedConnection.adopt(connection)
 
@@ -45,23 +49,27 @@ class PsycopgDriver(Driver):
 
     def ping(self, connection: Any, timeout: float) -> bool:
         """Send an empty query and wait for its answer, no longer than ``timeout``."""
-        pgconn = connection.pgconn
         try:
-            deadline = Deadline(pgconn.socket, timeout)
-            pgconn.send_query(b"")
-            while pgconn.flush():
-                if not deadline.wait(write=True):
-                    return False
-            while True:
-                while pgconn.is_busy():
-                    if not deadline.wait():
-                        return False
-                    pgconn.consume_input()
-                if pgconn.get_result() is None:
-                    break
+            self._exchange(connection.pgconn, b"", timeout)
         except Exception:
             return False
-        return bool(pgconn.transaction_status == IDLE)
+        return bool(connection.pgconn.transaction_status == IDLE)
+
+    def _exchange(self, pgconn: Any, query: bytes, timeout: float) -> list[Any]:
+        """Send a query and return its results; raises TimeoutError, or what the driver does."""
+        deadline = Deadline(pgconn.socket, timeout)
+        pgconn.send_query(query)
+        while pgconn.flush():
+            deadline.require(write=True)
+        results: list[Any] = []
+        while True:
+            while pgconn.is_busy():
+                deadline.require()
+                pgconn.consume_input()
+            result = pgconn.get_result()
+            if result is None:
+                return results
+            results.append(result)
 
     def inspect(self, connection: Any) -> ServerFacts:
         return ServerFacts(*connection.execute(INSPECT, prepare=False).fetchone())
@@ -69,6 +77,32 @@ class PsycopgDriver(Driver):
     @staticmethod
     def refused_write(error: BaseException) -> bool:
         return getattr(error, "sqlstate", None) == READ_ONLY
+
+    def written(self, connection: Any, timeout: float) -> Position | None:
+        return self._position(connection, timeout, of_replica=False)
+
+    def replayed(self, connection: Any, timeout: float) -> Position | None:
+        return self._position(connection, timeout, of_replica=True)
+
+    def _position(self, connection: Any, timeout: float, *, of_replica: bool) -> Position | None:
+        pgconn = connection.pgconn
+        try:
+            [result] = self._exchange(pgconn, replication.POSITION, timeout)
+            if pgconn.transaction_status != IDLE:
+                raise RuntimeError("the connection is busy or broken")
+        except BaseException:
+            connection.close()
+            raise
+        if not result.ntuples:  # a managed server that forbids it
+            return None
+        row = [result.get_value(0, column) for column in range(result.nfields)]
+        return replication.position(row, of_replica=of_replica)
+
+    def diagnose(self, error: BaseException, connection: Any) -> Fault | None:
+        state = getattr(error, "sqlstate", None) or ""
+        if state.startswith("40"):
+            return "conflict"
+        return "lost" if connection.closed else None
 
     def rollback(self, connection: Any) -> None:
         status = connection.pgconn.transaction_status

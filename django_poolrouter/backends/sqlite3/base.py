@@ -15,6 +15,8 @@ from .watched import WatchedConnection
 class SQLiteDriver(Driver):
     """The standard library's sqlite3."""
 
+    has_server = False
+
     def adopt(self, connection: Any) -> None:
         if isinstance(connection, WatchedConnection):
             connection.remember()

@@ -211,7 +211,9 @@ def test_cluster_option__is_checked_by_name_and_value(entry: Any, told: str) -> 
     assert repr(next(iter(entry.values()))) in message or "unknown option" in message
     if "REPLICAOF" not in entry and "APP" not in entry:
         [message] = messages({"default": {}}, entry)
-        start = f"POOLROUTER['ROUTING']{told}".replace("APPS, ", "").replace(", REPLICA_OF", "")
+        start = f"POOLROUTER['ROUTING']{told}".replace("APPS, ", "").replace(
+            ", REPLICA_OF", ", STORE"
+        )
         assert message.startswith(start)
 
 

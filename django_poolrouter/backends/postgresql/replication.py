@@ -1,0 +1,57 @@
+"""Where the log of a PostgreSQL server stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...routing import Position
+
+# No privilege is needed, but received_tli is NULL without pg_read_all_stats: then a replica
+# knows of its primary's promotion only from its next restartpoint on, and counts as lagging
+# until then.  On the primary it is the insert position: with synchronous_commit off a
+# transaction is committed before its record is written.
+POSITION = b"""
+SELECT pg_is_in_recovery()::int,
+       (SELECT system_identifier FROM pg_control_system()),
+       CASE WHEN pg_is_in_recovery() THEN
+           greatest((SELECT timeline_id FROM pg_control_checkpoint()),
+                    (SELECT min_recovery_end_timeline FROM pg_control_recovery()),
+                    (SELECT received_tli FROM pg_stat_wal_receiver))
+       ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int
+       END,
+       pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+                            ELSE pg_current_wal_insert_lsn() END, '0/0')::bigint,
+       current_setting('wal_block_size')::int,
+       pg_size_bytes(current_setting('wal_segment_size'))
+"""
+# Bytes at the start of each page of the log, and at that of the first page of a file.
+PAGE_HEADER = 24
+FILE_HEADER = 40
+
+
+def position(row: Sequence[bytes | None], *, of_replica: bool) -> Position | None:
+    """Return the position in an answer to POSITION; None if it has none.
+
+    A server that is a primary shows all that it wrote, so it may stand in for a replica,
+    as it does in tests; not the other way round.
+    """
+    in_recovery, system, timeline, lsn, page, file = (
+        None if value is None else int(value) for value in row
+    )
+    if system is None or timeline is None or lsn is None or not page or not file:
+        return None
+    if in_recovery and not of_replica:
+        return None
+    end = lsn if in_recovery else end_of_record(lsn, page, file)
+    return Position(f"{system}.{timeline}", {"lsn": end})
+
+
+def end_of_record(lsn: int, page: int, file: int) -> int:
+    """Return where the last record before an insert position ends.
+
+    If that is where a page ends, the insert position is behind the next page's header
+    already, where replay comes only with the next record.
+    """
+    header = PAGE_HEADER if lsn % file >= page else FILE_HEADER
+    beyond = lsn % page
+    return lsn - beyond if beyond <= header else lsn

@@ -1,0 +1,112 @@
+"""What follows a user from one scope to the next: to the next request, to a task.
+
+One format, whatever carries it (a cookie, the headers of a task): a mapping, such as JSON
+can hold, from a cluster's primary to what its reads must heed.  That is either the time, in
+seconds since the epoch, until which they stay there, or a list of the time of the writing
+and the position in the primary's log that a replica must have reached.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .cluster import Cluster
+from .positions import MAX_STREAMS, Position
+from .scopes import Scope
+from .servers import NotAsked, ServerFailed
+
+# Seconds for which a position is carried: a replica that lags more than that may show a user
+# less than they wrote.
+CARRIED = 600.0
+
+
+def pack(scope: Scope, clusters: Iterable[Cluster]) -> dict[str, Any]:
+    """Return what a later scope must know of this one; empty if nothing.
+
+    Asks the primaries that the scope wrote to where their logs end, so do it when the
+    transactions are over: for one that goes on, and for a primary that cannot tell, the
+    later scope is pinned for a time.
+    """
+    now = time.time()
+    carried = {cluster.primary: _pack_one(scope, cluster, now) for cluster in clusters}
+    return {primary: value for primary, value in carried.items() if value}
+
+
+def _pack_one(scope: Scope, cluster: Cluster, now: float) -> Any:
+    primary = cluster.primary
+    if primary in scope.wrote:
+        position = _capture(scope, cluster)
+        if position is not None:
+            return [_milliseconds(now), str(position)]
+    elif primary in scope.positions:
+        position, written_at = scope.positions[primary]
+        return [_milliseconds(written_at), str(position)]
+    left = scope.pinned_for(primary, cluster.pin_seconds)
+    return _milliseconds(now + left) if left else None
+
+
+def _capture(scope: Scope, cluster: Cluster) -> Position | None:
+    if not cluster.uses_positions or cluster.asker is None or scope.is_writing(cluster.primary):
+        return None
+    try:
+        position = cluster.asker.written()
+    except (ServerFailed, NotAsked):
+        return None
+    return position if position and len(position.places) <= MAX_STREAMS else None
+
+
+def unpack(carried: object, clusters: Mapping[str, Cluster], scope: Scope | None = None) -> Scope:
+    """Return a scope that knows what was carried; what is not of our making counts for nothing.
+
+    Args:
+        carried: of any type: it came from outside.
+        clusters: by their primaries; of others nothing is known any more.
+        scope: to be told; a new one by default.
+
+    """
+    scope = Scope() if scope is None else scope
+    now = time.time()
+    for primary, value in carried.items() if isinstance(carried, dict) else ():
+        cluster = clusters.get(primary)
+        if cluster is None:
+            continue
+        if isinstance(value, float):
+            _unpack_pin(scope, cluster, value - now)
+        elif isinstance(value, list):
+            _unpack_position(scope, cluster, value, now)
+    return scope
+
+
+def _unpack_pin(scope: Scope, cluster: Cluster, left: float) -> None:
+    # No longer than a write of this moment would pin: clocks of hosts differ.
+    left = min(left, cluster.pin_seconds)
+    if left > 0:
+        scope.pin(cluster.primary, left)
+
+
+def _unpack_position(scope: Scope, cluster: Cluster, value: list[Any], now: float) -> None:
+    try:
+        written_at, text = value
+        position = Position.parse(text)
+    except (ValueError, AttributeError):
+        return
+    if not isinstance(written_at, float) or not now - written_at < CARRIED:
+        return
+    if cluster.uses_positions:
+        scope.positions[cluster.primary] = (position, min(written_at, now))
+    else:
+        _unpack_pin(scope, cluster, written_at + cluster.pin_seconds - now)
+
+
+def seconds_left(carried: Mapping[str, Any]) -> float:
+    """Return for how long what ``pack`` made is worth carrying."""
+    ends = [v[0] + CARRIED if isinstance(v, list) else v for v in carried.values()]
+    return float(max(ends) - time.time())
+
+
+def _milliseconds(seconds: float) -> float:
+    """Return the time cut to what is worth carrying, and a float even so."""
+    return math.floor(seconds * 1000) / 1000

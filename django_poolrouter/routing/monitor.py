@@ -1,0 +1,95 @@
+"""Looks at the servers of the clusters in use, so that reads need not ask."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from .cluster import Cluster
+
+logger = logging.getLogger("django_poolrouter.routing")
+
+# Seconds between two looks at a server, and without reads until nobody looks any more.
+INTERVAL = 1.0
+IDLE = 60.0
+
+
+class Monitor:
+    """Has a daemon thread for each server: one that hangs must not hide how the others are.
+
+    They start with the first read from a replica and end when there are no more.
+    """
+
+    def __init__(self, interval: float = INTERVAL, idle: float = IDLE) -> None:
+        self._interval = interval
+        self._idle = idle
+        self._lock = threading.Lock()  # guards _watches
+        self._watches: dict[Cluster, _Watch] = {}
+
+    def note_use(self, cluster: Cluster) -> None:
+        """A read ran on a replica: look after the cluster from now on."""
+        watch = self._watches.get(cluster)
+        if watch is None:
+            self._start(cluster)
+        else:
+            watch.used = time.monotonic()
+
+    def stop(self, patience: float = 0.5) -> None:
+        """End the threads, waiting up to ``patience`` seconds; the next use starts others."""
+        with self._lock:
+            watches, self._watches = list(self._watches.values()), {}
+        deadline = time.monotonic() + patience
+        for watch in watches:
+            watch.ended.set()
+        for watch in watches:
+            for thread in watch.threads:
+                if thread is not threading.current_thread():
+                    thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _start(self, cluster: Cluster) -> None:
+        if cluster.asker is None:
+            return
+        with self._lock:
+            if cluster in self._watches:
+                return
+            watch = self._watches[cluster] = _Watch()
+            for alias in (cluster.primary, *cluster.replicas):
+                thread = threading.Thread(
+                    target=self._run,
+                    args=(cluster, alias, watch),
+                    name=f"poolrouter-monitor-{alias}",
+                    daemon=True,
+                )
+                try:
+                    thread.start()
+                except RuntimeError as error:  # no more threads, or the interpreter ends
+                    logger.debug("nobody looks after %r: %s", alias, error)
+                else:
+                    watch.threads.append(thread)
+
+    def _run(self, cluster: Cluster, alias: str, watch: _Watch) -> None:
+        assert cluster.asker is not None
+        while not watch.ended.is_set():
+            try:
+                cluster.asker.look(alias)
+            except Exception:
+                logger.exception("looking at %r failed", alias)
+            if time.monotonic() - watch.used > self._idle:
+                self._end(cluster, watch)
+            watch.ended.wait(self._interval)
+
+    def _end(self, cluster: Cluster, watch: _Watch) -> None:
+        with self._lock:
+            watch.ended.set()
+            if self._watches.get(cluster) is watch:
+                del self._watches[cluster]
+
+
+class _Watch:
+    """The threads that look at one cluster."""
+
+    def __init__(self) -> None:
+        self.used = time.monotonic()
+        self.ended = threading.Event()
+        self.threads: list[threading.Thread] = []

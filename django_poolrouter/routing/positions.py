@@ -1,0 +1,48 @@
+"""Places in a replication log, of any vendor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+# A position that travels in a cookie must stay short.
+MAX_STREAMS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a server's log goes: a number for each of its streams.
+
+    PostgreSQL has one stream, and its number is the LSN.  MariaDB has one for each
+    replication domain, MySQL one for each server that wrote.  Numbers only grow, but in
+    one history: a promotion begins another.
+    """
+
+    epoch: str
+    """Names the history; positions of two histories cannot be compared."""
+    places: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        if not self.places:
+            raise ValueError("a position without any stream is reached by everybody")
+
+    def reaches(self, other: Position) -> bool:
+        """Tell whether a server at this position has all that was written up to the other."""
+        if self.epoch != other.epoch:
+            return False
+        return all(self.places.get(stream, -1) >= place for stream, place in other.places.items())
+
+    def __str__(self) -> str:
+        places = ",".join(f"{stream}={place}" for stream, place in self.places.items())
+        return f"{self.epoch}/{places}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the position that ``str`` made the text of; raises ValueError for any other."""
+        epoch, slash, places = text.partition("/")
+        pairs = [pair.partition("=") for pair in places.split(",")]
+        wrong = not all(place.isascii() and place.isdigit() for _, _, place in pairs)
+        if not slash or wrong or len(pairs) > MAX_STREAMS:
+            raise ValueError(f"not a position: {text!r}")
+        return cls(epoch, {stream: int(place) for stream, _, place in pairs})

@@ -1,0 +1,461 @@
+"""Replicas that fail, freeze, lag and are promoted, on real servers under traffic."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import OperationalError, connections, transaction
+from django.db.models.expressions import RawSQL
+
+from django_poolrouter import ReplicaUnavailable, pools, scope, using_replica
+from django_poolrouter.registry import registry
+from django_poolrouter.routing import Replicas, Scope, carry, current_scope
+from django_poolrouter.routing.monitor import INTERVAL
+from django_poolrouter.routing.replicas import COOL_DOWN
+from tests.databases import ENGINES, eventually
+from tests.doubles import Task
+from tests.servers import Cluster, MariadbCluster, PostgresqlCluster, ServersMissing
+from tests.testapp.shop.models import Author
+from tests.testapp.site import where, witness
+
+REPLICAS = ("replica1", "replica2")
+# From the end of a failure to the next probe, and a moment for it.
+BACK = COOL_DOWN + 2 * INTERVAL + 3
+STOP = {
+    "postgresql": ("SELECT pg_wal_replay_pause()", "SELECT pg_wal_replay_resume()"),
+    "mariadb": ("STOP SLAVE SQL_THREAD", "START SLAVE SQL_THREAD"),
+}
+
+
+class Shop:
+    """A cluster with two replicas that a test may break, and one row."""
+
+    def __init__(self, kind: str, servers: Cluster) -> None:
+        self.kind = kind
+        self.servers = servers
+
+    def databases(self, pool: Any = None, **router: Any) -> dict[str, Any]:
+        return {
+            "default": self._database("primary", pool, router),
+            **{r: self._database(r, pool, {"REPLICA_OF": "default"}) for r in REPLICAS},
+        }
+
+    def _database(self, node: str, pool: Any, router: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "ENGINE": ENGINES[self.kind],
+            **self.servers.settings(node, "shop"),
+            "ROUTER": router,
+            "OPTIONS": {"pool": pool or True},
+        }
+
+    def seed(self) -> None:
+        self.servers.create_database("shop")
+        call_command("migrate", run_syncdb=True, verbosity=0)
+        Author.objects.create(name="Ada")
+        connections.close_all()
+        self.servers.wait_for_replicas()
+
+    def fall_behind(self, replica: str) -> None:
+        self.servers.sql(replica, STOP[self.kind][0])
+
+    def catch_up(self, replica: str) -> None:
+        self.servers.sql(replica, STOP[self.kind][1])
+
+
+KINDS = {"postgresql": PostgresqlCluster, "mariadb": MariadbCluster}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
+    """A shop whose servers run again after each test of this module."""
+    request.getfixturevalue(request.param)  # skips, or fails, where there are no servers
+    try:
+        with KINDS[request.param](2) as servers:
+            yield Shop(request.param, servers)
+    except ServersMissing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="module")
+def seeded(shop: Shop, django_db_blocker: Any) -> Shop:
+    from tests.databases import configured
+
+    with django_db_blocker.unblock(), configured(shop.databases()):
+        shop.seed()
+    return shop
+
+
+@pytest.fixture
+def use(seeded: Shop, use_databases: Any) -> Iterator[Callable[..., Shop]]:
+    """Use the shop with these options, in a scope as of a thread that did nothing yet."""
+
+    def use(**options: Any) -> Shop:
+        use_databases(seeded.databases(**options))
+        return seeded
+
+    with scope(Scope(sticky=False)):
+        yield use
+
+
+def known() -> Replicas:
+    return registry.topology.clusters["default"].known
+
+
+def read() -> str:
+    """Read in a scope of its own, as a request does; returns where."""
+    with scope():
+        [*_, alias] = where(lambda: Author.objects.get(name="Ada"))
+    connections.close_all()
+    return alias
+
+
+class Traffic:
+    """Threads that read one row, each read in a scope of its own."""
+
+    def __init__(self, threads: int = 4) -> None:
+        self.stop = threading.Event()
+        self.reads = 0
+        self.longest = 0.0
+        self._tasks = [Task(self._read_on) for _ in range(threads)]
+
+    def _read_on(self) -> None:
+        try:
+            while not self.stop.is_set():
+                began = time.monotonic()
+                with scope():
+                    assert Author.objects.get(name="Ada").name == "Ada"
+                connections.close_all()
+                self.longest = max(self.longest, time.monotonic() - began)
+                self.reads += 1
+        finally:
+            connections.close_all()
+
+    def finish(self) -> None:
+        self.stop.set()
+        for task in self._tasks:
+            task.result()
+
+
+@contextmanager
+def traffic() -> Iterator[Traffic]:
+    flowing = Traffic()
+    try:
+        yield flowing
+    finally:
+        flowing.finish()
+
+
+def ports() -> Counter[str]:
+    with witness() as ran:
+        time.sleep(0.3)
+    return ran.counts
+
+
+def reads_on(alias: str) -> bool:
+    return ports()[alias] > 0
+
+
+def read_fails() -> bool:
+    try:
+        read()
+    except OperationalError:
+        return True
+    return False
+
+
+# -- failures ---------------------------------------------------------------------------
+
+
+def test_killed_replicas__fail_no_read_and_get_their_load_back(use: Any) -> None:
+    shop = use()
+    with traffic() as flowing:
+        for replica in REPLICAS:
+            eventually(lambda r=replica: reads_on(r))
+            shop.servers.signal(replica, signal.SIGKILL)
+            eventually(lambda r=replica: known().state(r) == "ejected")
+            assert not reads_on(replica)
+            shop.servers.restart(replica)
+            eventually(lambda r=replica: reads_on(r), BACK)
+        before = flowing.reads
+        for replica in REPLICAS:
+            shop.servers.signal(replica, signal.SIGKILL)
+        eventually(lambda: set(ports()) == {"default"})
+        for replica in REPLICAS:
+            shop.servers.restart(replica)
+        eventually(lambda: set(ports()) == set(REPLICAS), BACK)
+    assert flowing.reads > before
+
+
+def test_iterator__moves_before_its_first_row(use: Any) -> None:
+    shop = use()
+    assert {read(), read()} == set(REPLICAS)
+    shop.servers.signal("replica1", signal.SIGKILL)
+    try:
+        for _ in range(2):
+            assert [a.name for a in Author.objects.iterator() if a.name == "Ada"] == ["Ada"]
+        assert [a.name for a in Author.objects.using("replica1").iterator()][:1] == ["Ada"]
+    finally:
+        shop.servers.restart("replica1")
+
+
+def test_write__is_never_repeated_elsewhere(use: Any) -> None:
+    shop = use()
+    read()
+    shop.servers.signal("replica1", signal.SIGKILL)
+    try:
+        with pytest.raises(OperationalError):
+            Author.objects.using("replica1").filter(name="Bob").update(name="Eve")
+        with pytest.raises(OperationalError), transaction.atomic(using="replica1"):
+            Author.objects.using("replica1").count()
+        assert Author.objects.using("replica1").filter(name="Ada").exists()
+    finally:
+        shop.servers.restart("replica1")
+
+
+def test_fallback__error_says_so_when_no_replica_is_left(use: Any) -> None:
+    shop = use(FALLBACK="error")
+    assert {read(), read()} == set(REPLICAS)
+    for replica in REPLICAS:
+        shop.servers.signal(replica, signal.SIGKILL)
+    try:
+        eventually(lambda: read_fails() and known().ready == ())
+        with pytest.raises(ReplicaUnavailable, match="replica1 ejected, replica2 ejected"):
+            read()
+    finally:
+        for replica in REPLICAS:
+            shop.servers.restart(replica)
+
+
+def test_frozen_replica__keeps_unsent_reads_no_longer_than_ping_timeout(use: Any) -> None:
+    shop = use(pool={"ping_after": 0, "ping_timeout": 1.0})
+    registry.monitor.note_use = lambda cluster: None  # nobody else finds out
+    for _ in range(4):
+        read()
+    shop.servers.signal("replica1", signal.SIGSTOP)
+    try:
+        for _ in range(2):
+            began = time.monotonic()
+            assert read() == "replica2"
+            assert time.monotonic() - began < 1.0 + 1.0  # and what a busy machine takes
+        assert known().state("replica1") == "ejected"
+        began = time.monotonic()
+        with pytest.raises(ReplicaUnavailable), pools["replica1"].connection():
+            pass
+        assert time.monotonic() - began < 1.0
+    finally:
+        shop.servers.signal("replica1", signal.SIGCONT)
+
+
+def test_frozen_replica__is_found_by_the_monitor_and_comes_back(use: Any) -> None:
+    shop = use(pool={"ping_after": 0, "ping_timeout": 1.0})
+    read()
+    shop.servers.signal("replica1", signal.SIGSTOP)
+    try:
+        eventually(lambda: known().state("replica1") == "ejected")
+        assert {read() for _ in range(4)} == {"replica2"}
+    finally:
+        shop.servers.signal("replica1", signal.SIGCONT)
+    eventually(lambda: known().state("replica1") == "up", BACK)
+    assert {read() for _ in range(4)} == set(REPLICAS)
+
+
+def test_recovery_conflict__is_repeated_on_another_replica_that_stays_in_service(
+    use: Any,
+) -> None:
+    shop = use()
+    if shop.kind != "postgresql":
+        pytest.skip("only PostgreSQL cancels queries for replication")
+    set_delay = "ALTER SYSTEM SET max_standby_streaming_delay = {}"
+    shop.servers.sql("replica1", set_delay.format("0"), "SELECT pg_reload_conf()")
+    running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT%pg_sleep%'"
+    books = Author.objects.using("replica1").annotate(wait=RawSQL("pg_sleep(1)", ()))
+
+    def read_slowly() -> list[str]:
+        try:
+            with scope(), witness() as ran:
+                assert len(books[:3]) == 3
+            return [*ran.aliases, registry.topology.clusters["default"].known.state("replica1")]
+        finally:
+            connections.close_all()
+
+    try:
+        for _ in range(3):
+            write()
+        shop.servers.wait_for_replicas()
+        task = Task(read_slowly)
+        eventually(lambda: int(shop.servers.sql("replica1", running)) > 1)
+        Author.objects.using("default").filter(name="new").update(name="newer")
+        pools["default"].execute("VACUUM shop_author")
+        assert task.result() == ["replica1", "replica2", "up"]
+    finally:
+        shop.servers.sql("replica1", set_delay.format("'30s'"), "SELECT pg_reload_conf()")
+
+
+# -- lag --------------------------------------------------------------------------------
+
+
+def write() -> None:
+    Author.objects.using("default").create(name="new")
+
+
+def test_lagging_replica__is_skipped_until_it_has_caught_up(use: Any) -> None:
+    shop = use(MAX_LAG=2)
+    read()
+    shop.fall_behind("replica1")
+    try:
+        began = time.monotonic()
+        while known().state("replica1") != "lagging":
+            assert time.monotonic() - began < 20
+            write()
+            time.sleep(0.1)
+            read()
+        assert {read() for _ in range(4)} == {"replica2"}
+        lag = known().lag("replica1")
+        assert lag is None or lag > 2
+    finally:
+        shop.catch_up("replica1")
+    eventually(lambda: (read(), known().state("replica1"))[1] == "up")
+    assert {read() for _ in range(4)} == set(REPLICAS)
+
+
+def test_idle_primary__makes_no_replica_lag(use: Any) -> None:
+    use(MAX_LAG=0.5)
+    deadline = time.monotonic() + 4
+    while time.monotonic() < deadline:
+        assert read() in REPLICAS
+        time.sleep(0.05)
+    assert [known().lag(replica) for replica in REPLICAS] == [0.0, 0.0]
+
+
+# -- positions --------------------------------------------------------------------------
+
+
+def written() -> dict[str, Any]:
+    """Write in a request of its own; returns what the user carries away."""
+    with scope() as entered:
+        Author.objects.create(name="mine")
+        carried = carry.pack(entered, registry.topology.clusters.values())
+    connections.close_all()
+    return carried
+
+
+def read_with(carried: Any) -> str:
+    with scope(carry.unpack(carried, registry.topology.clusters)):
+        [*_, alias] = where(lambda: Author.objects.filter(name="mine").first())
+    connections.close_all()
+    return alias
+
+
+def test_position__leads_to_the_replica_that_has_reached_it(use: Any) -> None:
+    shop = use(MAX_LAG=None)
+    assert isinstance(written()["default"], list)
+    shop.fall_behind("replica1")
+    try:
+        carried = written()
+        assert {read_with(carried) for _ in range(6)} == {"replica2"}
+        shop.fall_behind("replica2")
+        carried = written()
+        assert {read_with(carried) for _ in range(4)} == {"default"}
+        with using_replica():
+            assert {read_with(carried) for _ in range(2)} <= set(REPLICAS)
+    finally:
+        shop.catch_up("replica1")
+        shop.catch_up("replica2")
+    assert eventually(lambda: read_with(carried) in REPLICAS)
+
+
+def test_position__that_is_known_to_be_reached_costs_no_question(use: Any) -> None:
+    use()
+    registry.monitor.note_use = lambda cluster: None
+    carried = written()
+    aliases = [eventually(lambda: (a := read_with(carried)) in REPLICAS and a)]
+    before = sum(pools[r].status().checkouts for r in REPLICAS)
+    aliases += [read_with(carried) for _ in range(5)]
+    assert sum(pools[r].status().checkouts for r in REPLICAS) - before == 5
+    assert set(aliases) <= set(REPLICAS)
+
+
+def test_position__of_an_open_transaction_is_a_pin(use: Any) -> None:
+    use()
+    with scope() as entered, transaction.atomic():
+        Author.objects.create(name="mine")
+        carried = carry.pack(entered, registry.topology.clusters.values())
+    assert isinstance(carried["default"], float)
+
+
+def test_restarted_replica__must_prove_anew_what_it_has(use: Any) -> None:
+    """After a crash it may show less than it did."""
+    shop = use(MAX_LAG=None)
+    carried = written()
+    eventually(lambda: read_with(carried) == "replica1")
+    shop.servers.signal("replica1", signal.SIGKILL)
+    shop.servers.restart("replica1")
+    cluster = registry.topology.clusters["default"]
+    with scope(carry.unpack(carried, registry.topology.clusters)):
+        current_scope().choose("default", "replica1")
+        assert Author.objects.filter(name="mine").exists()
+    connections.close_all()
+    assert cluster.known.state("replica1") == "up"
+
+
+def test_scope__that_wrote_stays_on_the_primary_until_its_end(use: Any) -> None:
+    use(PIN_SECONDS=0)
+    with scope():
+        Author.objects.create(name="mine")
+        assert set(where(lambda: [Author.objects.count() for _ in range(3)])) == {"default"}
+    assert read() in REPLICAS
+
+
+# -- promotion --------------------------------------------------------------------------
+
+
+def test_promotion__is_followed_without_restart(
+    use_databases: Any, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue("postgresql")  # skips, or fails, where there is none
+    with PostgresqlCluster(2) as servers:
+        shop = Shop("postgresql", servers)
+        databases = shop.databases(PIN_SECONDS=2)
+        databases["default"] |= {
+            "HOST": ",".join(["127.0.0.1"] * 3),
+            "PORT": ",".join(str(servers.ports[node]) for node in servers.nodes),
+        }
+        databases["default"]["OPTIONS"]["target_session_attrs"] = "read-write"
+        use_databases(databases)
+        with scope():
+            shop.seed()
+        old = written()
+        assert eventually(lambda: read_with(old) in REPLICAS)
+
+        servers.signal("primary", signal.SIGKILL)
+        servers.promote("replica1")
+        servers.follow("replica2", "replica1")
+        new = eventually(written_after_failover)
+
+        assert pools["default"].execute("SELECT inet_server_port()") == [
+            (servers.ports["replica1"],)
+        ]
+        epochs = [str(carried["default"][1]).partition("/")[0] for carried in (old, new)]
+        assert epochs[0] != epochs[1]
+        assert eventually(lambda: read_with(new) in REPLICAS)
+        # The old history is over; what was written in it pins for PIN_SECONDS.
+        with scope(carry.unpack(old, registry.topology.clusters)) as entered:
+            Author.objects.filter(name="mine").first()
+            assert entered.positions == {}
+        assert eventually(lambda: read_with(old) in REPLICAS)
+
+
+def written_after_failover() -> Any:
+    try:
+        return written()
+    except OperationalError:
+        connections.close_all()
+        return None

@@ -1,0 +1,186 @@
+"""What one scope tells the next, through a cookie or the headers of a task."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from typing import Any
+
+import pytest
+
+from django_poolrouter.routing import (
+    Cluster,
+    ClusterConfig,
+    NotAsked,
+    Position,
+    ReplicaConfig,
+    Scope,
+    ServerFailed,
+)
+from django_poolrouter.routing.balancers import round_robin
+from django_poolrouter.routing.carry import CARRIED, pack, seconds_left, unpack
+from tests.doubles import FakeServers
+
+
+class Transaction:
+    in_atomic_block = True
+
+
+def cluster(primary: str, **config: Any) -> Cluster:
+    replicas = (ReplicaConfig(f"{primary}1"),)
+    return Cluster(ClusterConfig(primary, replicas, **config), round_robin, lambda alias: 0)
+
+
+CLUSTERS = {name: cluster(name) for name in ("default", "orders")}
+
+
+def carried(scope: Scope, clusters: Any = CLUSTERS) -> Scope:
+    """Return a scope that got what another one carried, by way of JSON."""
+    return unpack(json.loads(json.dumps(pack(scope, clusters.values()))), clusters)
+
+
+def test_pins__are_known_to_the_next_scope() -> None:
+    scope = Scope()
+    scope.pin("orders", 3)
+    after = carried(carried(scope))
+    assert 2 < after.pinned_for("orders", 5) <= 3
+    assert after.pinned_for("default", 5) == 0
+    assert after.wrote == set()
+
+
+def test_nothing__is_carried_by_a_scope_that_only_read() -> None:
+    assert pack(Scope(), CLUSTERS.values()) == {}
+
+
+def test_write_in_an_open_transaction__pins_from_now_on() -> None:
+    scope = Scope()
+    scope.note_write("default", 5, Transaction())
+    assert 4 < carried(scope).pinned_for("default", 5) <= 5
+
+
+def test_seconds_left__are_those_of_the_longest_pin() -> None:
+    scope = Scope()
+    scope.pin("default", 1)
+    scope.pin("orders", 3)
+    assert 2 < seconds_left(pack(scope, CLUSTERS.values())) <= 3
+
+
+def test_pin__is_no_longer_than_a_write_of_now_would_pin() -> None:
+    scope = Scope()
+    scope.pin("default", 60)
+    assert carried(scope).pinned_for("default", 5) <= 5
+
+
+def test_pin__of_a_cluster_that_is_gone_or_pins_no_more_is_dropped() -> None:
+    scope = Scope()
+    scope.pin("default", 3)
+    scope.pin("orders", 3)
+    brought = pack(scope, CLUSTERS.values())
+    now = {"default": cluster("default", read_your_writes="off")}
+    after = unpack(brought, now)
+    assert (after.pinned_for("default", 5), after.pinned_for("orders", 5)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(None, True, 5, "default", [], [["default", 1]], {}, {"default": True}),
+        *({"default": value} for value in (None, "soon", [], {}, math.nan, -math.inf, -1)),
+    ],
+    ids=repr,
+)
+def test_content__that_is_not_ours_counts_for_nothing(content: Any) -> None:
+    assert unpack(content, CLUSTERS).pinned_for("default", 5) == 0
+
+
+# -- positions --------------------------------------------------------------------------
+
+
+class Committed:
+    in_atomic_block = False
+
+
+def follower(servers: FakeServers | None, **config: Any) -> Cluster:
+    replicas = (ReplicaConfig("replica1"),)
+    options = ClusterConfig("default", replicas, **config)
+    return Cluster(options, round_robin, lambda alias: 0, servers, tells_positions=True)
+
+
+def wrote(cluster: Cluster, transaction: Any = Committed) -> Scope:
+    scope = Scope()
+    cluster.note_write(scope, transaction())
+    return scope
+
+
+def test_position__is_captured_once_and_travels_on() -> None:
+    servers = FakeServers(default=7)
+    clusters = {"default": follower(servers)}
+    first = carried(wrote(clusters["default"]), clusters)
+    second = carried(first, clusters)
+    assert servers.asked == ["default"]
+    for scope in (first, second):
+        position, written_at = scope.positions["default"]
+        assert position == Position("a", {"": 7})
+        assert 0 <= time.time() - written_at < 5
+        assert scope.pinned_for("default", 5) == 0
+
+
+def test_later_write__takes_the_place_of_an_earlier_position() -> None:
+    servers = FakeServers(default=7)
+    clusters = {"default": follower(servers)}
+    scope = carried(wrote(clusters["default"]), clusters)
+    servers.logs["default"] = 9
+    clusters["default"].note_write(scope, Committed())
+    assert carried(scope, clusters).positions["default"][0] == Position("a", {"": 9})
+
+
+@pytest.mark.parametrize(
+    ("log", "transaction"),
+    [
+        (None, Committed),
+        (ServerFailed("down"), Committed),
+        (NotAsked(), Committed),
+        (7, Transaction),
+    ],
+)
+def test_position__that_cannot_be_had_is_a_pin(log: Any, transaction: Any) -> None:
+    clusters = {"default": follower(FakeServers(default=log))}
+    after = carried(wrote(clusters["default"], transaction), clusters)
+    assert after.positions == {}
+    assert 4 < after.pinned_for("default", 5) <= 5
+
+
+def test_position__where_positions_are_not_used_any_more_is_a_pin() -> None:
+    brought = pack(scope := wrote(mine := follower(FakeServers(default=7))), [mine])
+    assert scope.wrote
+    after = unpack(brought, {"default": follower(None, read_your_writes="pin")})
+    assert after.positions == {}
+    assert 4 < after.pinned_for("default", 5) <= 5
+
+
+def test_seconds_left__are_many_for_a_position() -> None:
+    mine = follower(FakeServers(default=7))
+    assert CARRIED - 5 < seconds_left(pack(wrote(mine), [mine])) <= CARRIED
+
+
+NOW = time.time()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *([], [NOW], [NOW, "a/=1", 1], ["a/=1", NOW], [NOW, 5], [NOW, "a"], [NOW, None]),
+        *([NOW - CARRIED - 1, "a/=1"], [math.nan, "a/=1"], [int(NOW), "a/=1"], [True, "a/=1"]),
+    ],
+    ids=repr,
+)
+def test_position__that_is_not_ours_or_too_old_counts_for_nothing(content: Any) -> None:
+    scope = unpack({"default": content}, {"default": follower(FakeServers(default=7))})
+    assert scope.positions == {}
+
+
+def test_position__from_the_future_is_of_now() -> None:
+    clusters = {"default": follower(FakeServers(default=7))}
+    scope = unpack({"default": [time.time() + 999, "a/=1"]}, clusters)
+    assert scope.positions["default"][1] <= time.time()

@@ -1,0 +1,441 @@
+"""What is known of replicas, which may be read, and how servers are asked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from django_poolrouter.routing import (
+    Cluster,
+    ClusterConfig,
+    NoReplica,
+    NotAsked,
+    Position,
+    ReplicaConfig,
+    Replicas,
+    Scope,
+    ServerFailed,
+    Using,
+)
+from django_poolrouter.routing.asking import WAIT
+from django_poolrouter.routing.balancers import round_robin
+from django_poolrouter.routing.replicas import COOL_DOWN, GRACE
+from tests.doubles import FakeServers, Task, eventually
+
+
+class Clock:
+    """Seconds that pass when they are told to, or slept."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def servers() -> FakeServers:
+    return FakeServers(default=100, r1=100, r2=100, r3=100)
+
+
+@pytest.fixture
+def make(servers: FakeServers, clock: Clock) -> Callable[..., Cluster]:
+    def make(replicas: int = 2, **options: Any) -> Cluster:
+        names = [f"r{number}" for number in range(1, replicas + 1)]
+        config = ClusterConfig("default", tuple(map(ReplicaConfig, names)), **options)
+        made = Cluster(
+            config, round_robin, lambda alias: 0, servers, tells_positions=True, clock=clock
+        )
+        assert made.asker is not None
+        made.asker._sleep = clock.sleep
+        return made
+
+    return make
+
+
+@pytest.fixture
+def cluster(make: Callable[..., Cluster]) -> Cluster:
+    return make()
+
+
+def look(cluster: Cluster, *aliases: str) -> None:
+    assert cluster.asker is not None
+    for alias in aliases or ("default", *cluster.replicas):
+        cluster.asker.look(alias)
+
+
+def ready(known: Replicas) -> list[str]:
+    return [candidate.alias for candidate in known.ready]
+
+
+def never(alias: str) -> bool:
+    return False
+
+
+def at(place: int, epoch: str = "a") -> Position:
+    return Position(epoch, {"": place})
+
+
+# -- ejection ---------------------------------------------------------------------------
+
+
+def test_replica_that_fails__is_out_until_a_probe_finds_it_well(
+    cluster: Cluster, servers: FakeServers, clock: Clock
+) -> None:
+    known = cluster.known
+    assert known.eject("r1")
+    assert not known.eject("r1")  # no news
+    assert (known.state("r1"), ready(known)) == ("ejected", ["r2"])
+    look(cluster, "r1")
+    assert servers.asked == []  # not before the cool-down is over
+    clock.now += COOL_DOWN
+    servers.logs["r1"] = ServerFailed("still down")
+    look(cluster, "r1")
+    assert known.state("r1") == "ejected"
+    servers.logs["r1"] = 100
+    look(cluster, "r1")
+    assert known.state("r1") == "ejected"
+    clock.now += COOL_DOWN
+    look(cluster, "r1")
+    assert (known.state("r1"), ready(known)) == ("up", ["r1", "r2"])
+
+
+def test_probe__is_made_by_one_at_a_time(cluster: Cluster, clock: Clock) -> None:
+    cluster.known.eject("r1")
+    clock.now += COOL_DOWN
+    assert [cluster.known.begin_probe("r1") for _ in range(3)] == [True, False, False]
+
+
+def test_replica_that_does_not_answer_the_monitor__is_ejected(
+    cluster: Cluster, servers: FakeServers
+) -> None:
+    servers.logs["r2"] = ServerFailed("gone")
+    look(cluster)
+    assert ready(cluster.known) == ["r1"]
+
+
+def test_busy_pool__says_nothing_of_the_server(cluster: Cluster, servers: FakeServers) -> None:
+    servers.logs.update(default=NotAsked(), r1=NotAsked())
+    look(cluster)
+    assert ready(cluster.known) == ["r1", "r2"]
+
+
+def test_hanging_replica__is_left_alone_by_all_but_the_prober(
+    cluster: Cluster, clock: Clock
+) -> None:
+    known = cluster.known
+    known.eject("r1")
+    assert not known.refuses("r1")  # to try costs nothing
+    known.eject("r1", hangs=True)
+    assert known.refuses("r1")
+    known.eject("r1")
+    assert known.refuses("r1")
+    clock.now += COOL_DOWN
+    assert known.begin_probe("r1")
+    assert not known.refuses("r1")
+    assert Task(known.refuses, "r1").result()
+    known.readmit("r1")
+    assert not Task(known.refuses, "r1").result()
+
+
+# -- lag --------------------------------------------------------------------------------
+
+
+def test_lagging_replica__is_skipped_and_not_ejected(
+    cluster: Cluster, servers: FakeServers, clock: Clock
+) -> None:
+    look(cluster)
+    for _ in range(12):
+        clock.now += 1
+        servers.logs["default"] += 1
+        servers.logs["r2"] += 1
+        look(cluster)
+    assert (cluster.known.state("r1"), cluster.known.lag("r1")) == ("lagging", 12)
+    assert ready(cluster.known) == ["r2"]
+    servers.logs["r1"] = servers.logs["default"]
+    look(cluster)
+    assert (cluster.known.state("r1"), cluster.known.lag("r1")) == ("up", 0)
+
+
+def test_replica_without_position__lags(cluster: Cluster, servers: FakeServers) -> None:
+    servers.logs["r1"] = None
+    look(cluster)
+    assert cluster.known.state("r1") == "lagging"
+
+
+def test_lag__is_nothing_where_the_primary_cannot_tell(
+    cluster: Cluster, servers: FakeServers
+) -> None:
+    servers.logs.update(default=None, r1=None, r2=None)
+    look(cluster)
+    assert ready(cluster.known) == ["r1", "r2"]
+
+
+def test_replica_behind_all_samples__has_a_moment_to_catch_up(
+    cluster: Cluster, servers: FakeServers, clock: Clock
+) -> None:
+    servers.logs["r1"] = 50
+    look(cluster)
+    assert cluster.known.state("r1") == "up"
+    clock.now += GRACE + 0.1
+    look(cluster)
+    assert cluster.known.state("r1") == "lagging"
+
+
+@pytest.mark.parametrize(
+    ("replicas", "lagging", "fallback", "left"),
+    [
+        (1, 1, "primary", []),
+        (2, 1, "primary", ["r2"]),
+        (2, 2, "primary", ["r1", "r2"]),
+        (3, 2, "primary", ["r1", "r2", "r3"]),
+        (3, 1, "primary", ["r2", "r3"]),
+        (3, 2, "error", ["r3"]),
+        (2, 2, "error", []),
+    ],
+)
+def test_primary__is_spared_where_most_replicas_lag(
+    make: Any, servers: FakeServers, replicas: int, lagging: int, fallback: str, left: list[str]
+) -> None:
+    cluster = make(replicas, fallback=fallback)
+    for number in range(1, lagging + 1):
+        servers.logs[f"r{number}"] = None
+    look(cluster)
+    assert ready(cluster.known) == left
+
+
+def test_dead_primary__makes_no_replica_lag(make: Any, servers: FakeServers, clock: Clock) -> None:
+    cluster = make(1)
+    look(cluster)
+    servers.logs["default"] = 101  # never replicated
+    look(cluster, "default")
+    servers.logs["default"] = ServerFailed("dead")
+    for _ in range(12):
+        clock.now += 1
+        look(cluster)
+    assert ready(cluster.known) == ["r1"]
+    servers.logs["default"] = 101
+    look(cluster)
+    assert ready(cluster.known) == []
+
+
+def test_max_lag_none__lets_nobody_lag(make: Any, servers: FakeServers) -> None:
+    cluster = make(max_lag=None)
+    servers.logs.update(r1=None, r2=None)
+    look(cluster)
+    assert ready(cluster.known) == ["r1", "r2"]
+
+
+# -- decisions --------------------------------------------------------------------------
+
+
+def test_no_replica__falls_back_to_the_primary(cluster: Cluster) -> None:
+    cluster.known.eject("r1")
+    cluster.known.eject("r2")
+    decision = cluster.decide_read(Scope(), never)
+    assert (decision.alias, decision.reason) == ("default", "no replica qualifies")
+    assert cluster.take_turn() == "default"
+
+
+def test_no_replica__is_an_error_where_the_user_says_so(make: Any) -> None:
+    cluster = make(fallback="error")
+    cluster.known.eject("r1")
+    cluster.known.eject("r2")
+    for ask in (lambda: cluster.decide_read(Scope(), never), cluster.take_turn):
+        with pytest.raises(NoReplica, match="r1 ejected, r2 ejected"):
+            ask()
+
+
+def test_scope__leaves_its_replica_only_on_failure(cluster: Cluster) -> None:
+    scope = Scope()
+    assert cluster.decide_read(scope, never).alias == "r1"
+    cluster.known.learn("r1", None, 0)
+    assert cluster.decide_read(scope, never).alias == "r1"
+    cluster.known.eject("r1")
+    assert {cluster.decide_read(scope, never).alias for _ in range(3)} == {"r2"}
+
+
+def test_scope_that_wrote__reads_from_the_primary_until_its_end(
+    cluster: Cluster, clock: Clock
+) -> None:
+    class Connection:
+        in_atomic_block = False
+
+    scope = Scope(clock=clock)
+    cluster.note_write(scope, Connection())
+    clock.now += 3600
+    decision = cluster.decide_read(scope, never)
+    assert (decision.alias, decision.reason) == ("default", "wrote in this scope")
+
+
+def wanting(position: Position, written_at: float = 0.0) -> Scope:
+    scope = Scope()
+    scope.positions["default"] = (position, written_at)
+    return scope
+
+
+def test_position__that_is_known_to_be_reached_asks_nothing(
+    cluster: Cluster, servers: FakeServers
+) -> None:
+    servers.logs["r1"] = 90
+    look(cluster)
+    servers.asked.clear()
+    for _ in range(4):
+        scope = wanting(at(95))
+        assert cluster.decide_read(scope, never).alias == "r2"
+        assert cluster.settle(scope, "r2") == "r2"
+    assert servers.asked == []
+
+
+def test_position__is_asked_for_once_and_known_then(cluster: Cluster, servers: FakeServers) -> None:
+    scope = wanting(at(100))
+    alias = cluster.decide_read(scope, never).alias
+    assert servers.asked == []  # never in the decision
+    assert cluster.settle(scope, alias) == alias
+    assert cluster.settle(scope, alias) == alias
+    assert servers.asked == [alias]
+
+
+def test_position__is_sought_on_another_replica_then_on_the_primary(
+    cluster: Cluster, servers: FakeServers, clock: Clock
+) -> None:
+    servers.logs["r1"] = 90
+    scope = wanting(at(100))
+    assert cluster.decide_read(scope, never).alias == "r1"
+    assert cluster.settle(scope, "r1") == "r2"
+    assert cluster.decide_read(scope, never).alias == "r2"
+    servers.logs["r2"] = 95
+    began, scope = clock.now, wanting(at(101))
+    assert cluster.settle(scope, cluster.decide_read(scope, never).alias) == "default"
+    assert clock.now - began <= WAIT
+    decision = cluster.decide_read(scope, never)
+    assert (decision.alias, decision.reason) == (
+        "default",
+        "no replica has the user's writes yet",
+    )
+
+
+def test_position__is_waited_for_a_little(
+    cluster: Cluster, servers: FakeServers, clock: Clock
+) -> None:
+    servers.logs.update(r1=90, r2=90)
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+        servers.logs["r2"] = 100
+
+    assert cluster.asker is not None
+    cluster.asker._sleep = sleep
+    scope = wanting(at(100))
+    assert cluster.settle(scope, cluster.decide_read(scope, never).alias) == "r2"
+
+
+def test_position__is_not_waited_for_where_replicas_lag(
+    cluster: Cluster, servers: FakeServers, clock: Clock
+) -> None:
+    look(cluster)
+    clock.now += 5
+    servers.logs["default"] = 200
+    look(cluster)
+    clock.now += 5
+    look(cluster)
+    began, scope = clock.now, wanting(at(200))
+    assert cluster.settle(scope, cluster.decide_read(scope, never).alias) == "default"
+    assert clock.now == began
+
+
+def test_position__of_a_history_that_is_over_pins(cluster: Cluster, servers: FakeServers) -> None:
+    import time
+
+    servers.epoch = "b"
+    look(cluster)
+    for age, found in ((1, "default"), (6, "r1")):
+        scope = wanting(at(50), time.time() - age)
+        assert cluster.settle(scope, "r1") == found
+        assert scope.positions == {}
+
+
+def test_using_replica__needs_no_position(cluster: Cluster, servers: FakeServers) -> None:
+    scope = wanting(at(999))
+    with Using("replica", None):
+        alias = cluster.decide_read(scope, never).alias
+        assert cluster.settle(scope, alias) == alias
+    assert servers.asked == []
+    assert cluster.settle(scope, cluster.decide_read(scope, never).alias) == "default"
+
+
+def test_replica_that_may_have_restarted__must_prove_itself_anew(
+    cluster: Cluster, servers: FakeServers
+) -> None:
+    look(cluster)
+    assert cluster.known.has_reached("r1", at(100))
+    run = cluster.known.run("r1")
+    cluster.known.forget("r1")  # somebody connects
+    assert not cluster.known.has_reached("r1", at(100))
+    cluster.known.learn("r1", at(100), run)  # an answer from before
+    assert not cluster.known.has_reached("r1", at(100))
+    look(cluster)
+    assert cluster.known.has_reached("r1", at(100))
+
+
+def test_lower_answer__counts_too(cluster: Cluster, servers: FakeServers) -> None:
+    look(cluster)
+    servers.logs["r1"] = 10
+    look(cluster)
+    assert not cluster.known.has_reached("r1", at(100))
+
+
+def test_questions__of_many_at_once_are_one(make: Any, servers: FakeServers) -> None:
+    import time
+
+    cluster = make()
+    assert cluster.asker is not None
+    cluster.asker._clock, cluster.asker._sleep = time.monotonic, time.sleep
+    asked, answer = threading.Event(), threading.Event()
+    ask = cluster.asker.ask
+
+    def slowly(alias: str) -> bool:
+        asked.set()
+        assert answer.wait(10)
+        return ask(alias)
+
+    cluster.asker.ask = slowly
+    first = Task(cluster.asker.find, at(100), "r1")
+    assert asked.wait(10)
+    others = [Task(cluster.asker.find, at(100), "r1") for _ in range(5)]
+    eventually(lambda: all(task.is_alive() for task in others))
+    answer.set()
+    assert first.result() == "r1"
+    assert {task.result() for task in others} <= {"r1", "r2"}
+    assert servers.asked.count("r1") == 1
+
+
+@pytest.mark.parametrize(
+    ("tried", "target"),
+    [({"r1"}, "r2"), ({"r1", "r2"}, "default"), ({"r1", "r2", "default"}, None)],
+)
+def test_elsewhere__is_another_replica_then_the_primary(
+    cluster: Cluster, tried: set[str], target: str | None
+) -> None:
+    assert cluster.elsewhere(Scope(), tried) == target
+
+
+def test_elsewhere__has_what_the_scope_must_see(cluster: Cluster, servers: FakeServers) -> None:
+    servers.logs["r2"] = 90
+    look(cluster)
+    assert cluster.elsewhere(wanting(at(100)), {"r1"}) == "default"
+    assert cluster.elsewhere(wanting(at(90)), {"r1"}) == "r2"
+
+
+def test_elsewhere__is_nowhere_if_the_primary_must_not_be_read(make: Any) -> None:
+    assert make(fallback="error").elsewhere(Scope(), {"r1", "r2"}) is None
