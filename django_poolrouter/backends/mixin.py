@@ -169,7 +169,7 @@ class PooledDatabaseWrapper(LateTransaction, LeasedCursors):
     def _checkout(self, pool: DatabasePool, began: float) -> Lease:
         try:
             return pool.checkout()
-        except self.Database.Error as error:
+        except self.Database.Error as error:  # type: ignore[attr-defined]  # not in the stubs
             failover.eject(self.alias, error, hangs=time.monotonic() - began >= HANGS)
             raise
 
@@ -184,12 +184,12 @@ class PooledDatabaseWrapper(LateTransaction, LeasedCursors):
 
     def _cursor(self, name: str | None = None) -> Any:
         try:
-            return super()._cursor(name)  # type: ignore[misc]  # not in the stubs
+            return super()._cursor(name)
         except (OperationalError, InterfaceError) as error:
             lost = stand_in(self, name, error)
             if lost is None:
                 raise
-        return self._prepare_cursor(lost)  # type: ignore[attr-defined]
+        return self._prepare_cursor(lost)
 
     def get_connection_params(self) -> dict[str, Any]:
         parameters: dict[str, Any] = super().get_connection_params()
