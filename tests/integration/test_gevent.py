@@ -252,9 +252,9 @@ dice = random.Random(4711)
 hit = served = 0
 def work(number):
     global hit, served
-    for _ in range(8):
+    while hit < 50 or served < 50:  # whatever the machine makes of the limits
         try:
-            with gevent.Timeout(dice.random() / 10):
+            with gevent.Timeout(dice.random() / 5):
                 with transaction.atomic():
                     query("SELECT 1 FROM pg_sleep(0.001)")
             served += 1
@@ -265,7 +265,6 @@ def work(number):
         if number == 0:
             pool.clear()
 greenlets(40, work)
-assert hit > 20 and served > 20, (hit, served)
 assert_whole()
 """,
         ping_after=0,
