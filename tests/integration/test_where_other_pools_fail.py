@@ -9,8 +9,12 @@ django-pg-real-pool.  What other tests prove already stands there:
   test_open_transaction__ and test_raw_begin__ and test_failed_transaction__does_not_survive_checkin
 - a server restart, with and without connections cut: `test_pool_faults`,
   test_server_restart__is_not_noticed_by_the_first_request
-- settings, search_path, advisory locks, LISTEN, temporary tables, prepared statements:
-  `test_pool_faults`, test_session_reset__hands_on_a_connection_as_new
+- settings, search_path, roles, advisory locks, LISTEN, temporary tables, prepared statements,
+  cursors WITH HOLD: `test_reset`, test_session_reset_on_postgresql__clears
+- attributes of the raw connection: `test_reset`, test_attribute_of_psycopg__is_restored
+- a cursor used after close(), and a server-side one left open: `contract.test_cursors`,
+  test_kept_cursor__raises_when_its_connection_is_lent_again and
+  test_kept_chunked_cursor__is_closed_on_the_server_too
 - `manage.py test --parallel` when the parent used the databases after they were cloned:
   `test_test_runner`, test_tests_of_a_project__pass_and_leave_nothing_behind
 - greenlets beyond the maximum, or stuck: `test_gevent`
@@ -123,40 +127,3 @@ def test_first_request_after_all_idle_connections_were_killed__succeeds(
     assert query("SELECT 1") == 1
     status = pool.status()
     assert (status.connects, status.open, status.waits) == (9, 1, 0)
-
-
-# -- what the next user finds -----------------------------------------------------------------
-
-
-@pytest.fixture
-def clean_sessions(postgresql_database: dict[str, str], use_databases: Any) -> None:
-    """One connection to PostgreSQL that is lent as new each time."""
-    options = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 1, "reset": "session"}
-    use_databases({"default": Vendor("postgresql", postgresql_database).database(options)})
-
-
-@pytest.mark.usefixtures("clean_sessions")
-def test_role_of_one_user__is_not_the_next_ones() -> None:
-    session, role = query(SESSION["postgresql"]), query("SELECT current_user")
-    assert role != "pg_monitor"
-    with connection.cursor() as cursor:
-        cursor.execute("SET ROLE pg_monitor")
-    assert query("SELECT current_user") == "pg_monitor"
-    connection.close()
-    assert query(SESSION["postgresql"]) == session
-    assert query("SELECT current_user") == role
-
-
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of the driver, as nobody closes them
-@pytest.mark.usefixtures("clean_sessions")
-def test_server_side_cursor_that_was_left_open__is_gone() -> None:
-    """In autocommit Django declares them WITH HOLD; a name is used again, by another wrapper."""
-    for _ in range(2):
-        wrapper = connection.copy()
-        cursor = wrapper.chunked_cursor()
-        cursor.execute("SELECT * FROM generate_series(1, 1000)")
-        assert cursor.fetchone() == (1,)
-        wrapper.close()
-        assert query("SELECT count(*) FROM pg_cursors WHERE is_holdable") == 0
-        connection.close()
-    assert pools["default"].status().connects == 1
