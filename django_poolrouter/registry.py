@@ -141,7 +141,8 @@ class Registry:
             pool.dispose()
 
     def dispose_all(self) -> None:
-        """Dispose of every pool."""
+        """Dispose of every pool; none is opened again by those who look after servers."""
+        self.monitor.stop()
         for pool in self.all_pools():
             pool.dispose()
 

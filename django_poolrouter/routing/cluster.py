@@ -85,7 +85,7 @@ class Cluster:
         self._none_qualifies = Decision(primary, "no replica qualifies")
         self._balanced = {a: Decision(a, "balanced over the replicas") for a in self.replicas}
         self._asked_for = {a: Decision(a, "using_replica") for a in self.replicas}
-        self._followed = {a: Decision(a, "if it has the user's writes") for a in self.replicas}
+        self._followed = {a: Decision(a, "to see the user's writes") for a in self.replicas}
 
     def __repr__(self) -> str:
         return f"<Cluster {self.primary!r} replicas={list(self.replicas)}>"

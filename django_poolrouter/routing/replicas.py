@@ -89,10 +89,6 @@ class Replicas:
         """Return the lag found last, in seconds; None if there is no figure."""
         return self._records[alias].lag
 
-    def position(self, alias: str) -> Position | None:
-        """Return the position found last."""
-        return self._records[alias].position
-
     def run(self, alias: str) -> int:
         """Return what ``learn`` wants to know; ask for it when the connection is there."""
         return self._records[alias].run

@@ -86,6 +86,8 @@ class PsycopgDriver(Driver):
 
     def _position(self, connection: Any, timeout: float, *, of_replica: bool) -> Position | None:
         pgconn = connection.pgconn
+        if pgconn.transaction_status != IDLE or pgconn.pipeline_status:
+            return None  # somebody is at work on it
         try:
             [result] = self._exchange(pgconn, replication.POSITION, timeout)
             if pgconn.transaction_status != IDLE:

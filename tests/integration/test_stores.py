@@ -1,0 +1,156 @@
+"""What a user wrote, remembered from request to request in a cookie or the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth.models import User
+from django.core import signing
+from django.core.cache import cache
+from django.core.management import call_command
+from django.db import connections
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.test import AsyncClient, Client
+from django.urls import path
+
+from django_poolrouter import scope
+from django_poolrouter.routing import Position, carry, current_scope
+from django_poolrouter.stores import COOKIE, SALT
+from tests.databases import ENGINES, configured
+from tests.testapp.shop.models import Author
+
+MIDDLEWARE = [
+    "django_poolrouter.middleware.RoutingMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+]
+
+
+def write(request: HttpRequest) -> HttpResponse:
+    Author.objects.create(name="new")
+    return JsonResponse({})
+
+
+async def awrite(request: HttpRequest) -> HttpResponse:
+    await Author.objects.acreate(name="new")
+    return JsonResponse({})
+
+
+def heeded(request: HttpRequest) -> HttpResponse:
+    """Say what the request's scope heeds: a pin, a position, or nothing."""
+    positions = {p: str(position) for p, (position, _) in current_scope().positions.items()}
+    return JsonResponse({"pinned": current_scope().pinned_for("default", 5), **positions})
+
+
+urlpatterns = [path("write", write), path("awrite", awrite), path("heeded", heeded)]
+
+
+@pytest.fixture
+def use(
+    tmp_path: Path, use_databases: Any, settings: Any, django_db_blocker: Any
+) -> Callable[..., None]:
+    """Use SQLite, whose writes pin, with a store."""
+    settings.MIDDLEWARE = MIDDLEWARE
+    settings.ROOT_URLCONF = __name__
+    database = {"ENGINE": ENGINES["sqlite"], "NAME": str(tmp_path / "db")}
+    databases = {"default": database, "copy": {**database, "ROUTER": {"REPLICA_OF": "default"}}}
+    with django_db_blocker.unblock(), configured(databases), scope():
+        call_command("migrate", run_syncdb=True, verbosity=0)
+        User.objects.create_user("ada")
+        User.objects.create_user("bob")
+        connections.close_all()
+    cache.clear()
+    return lambda **routing: use_databases(databases, POOLROUTER={"ROUTING": routing})
+
+
+def client(name: str | None = None, header: str | None = None) -> Client:
+    made = Client(headers={"Authorization": header} if header else None)
+    if name:
+        made.force_login(User.objects.using("default").get(username=name))
+    return made
+
+
+def is_pinned(browser: Any) -> bool:
+    return browser.get("/heeded").json()["pinned"] > 0
+
+
+def test_cache__remembers_a_user_on_all_devices(use: Any) -> None:
+    use(STORE="cache")
+    phone, laptop, bob = client("ada"), client("ada"), client("bob")
+    assert COOKIE not in phone.get("/write").cookies
+    assert [is_pinned(browser) for browser in (phone, laptop, bob, client())] == [
+        *(True, True, False, False)
+    ]
+
+
+def test_cache__remembers_an_api_client_by_its_header(use: Any) -> None:
+    use(STORE="cache")
+    client(header="Bearer one").get("/write")
+    assert is_pinned(client(header="Bearer one"))
+    assert not is_pinned(client(header="Bearer two"))
+    assert not is_pinned(client())
+    assert not any("Bearer" in key for key in cache._cache)
+
+
+def test_cache__forgets_those_it_cannot_know(use: Any) -> None:
+    use(STORE="cache")
+    browser = client()
+    browser.get("/write")
+    assert not is_pinned(browser)
+
+
+def test_cache__serves_asynchronous_sites(use: Any) -> None:
+    use(STORE="cache")
+
+    async def main() -> float:
+        headers = {"Authorization": "Bearer one"}
+        await AsyncClient().get("/awrite", headers=headers)
+        return (await AsyncClient().get("/heeded", headers=headers)).json()["pinned"]
+
+    assert async_to_sync(main)() > 0
+
+
+def test_cache__of_other_content_is_ignored(use: Any) -> None:
+    use(STORE="cache")
+    browser = client("ada")
+    browser.get("/write")
+    [key] = [key for key in cache._cache if "poolrouter" in key]
+    for content in ("nonsense", {"default": "soon"}, {"gone": 9e9}, [1]):
+        cache.set(key.split(":", 2)[2], content)
+        assert not is_pinned(browser)
+
+
+def test_cookie__carries_a_position_and_not_what_is_no_position(use: Any) -> None:
+    use()
+    browser = client()
+    position = str(Position("1.1", {"lsn": 5}))
+    for content in ([carry.time.time(), position], [0.0, position], "x"):
+        browser.cookies[COOKIE] = signing.dumps({"default": content}, salt=SALT)
+        answer = browser.get("/heeded").json()
+        # SQLite has no positions: one that comes along is a pin.
+        assert (answer["pinned"] > 0) is (content[0] != 0.0 and content != "x")
+
+
+class Shelf:
+    """A project's own store."""
+
+    after_authentication = False
+    kept: dict[str, Any] | None = None
+
+    def load(self, request: HttpRequest) -> object:
+        return Shelf.kept
+
+    def save(self, request: HttpRequest, response: Any, carried: dict[str, Any]) -> None:
+        Shelf.kept = carried
+
+
+def test_own_store__is_used_by_its_dotted_path(use: Any) -> None:
+    use(STORE=f"{__name__}.Shelf")
+    Shelf.kept = None
+    client().get("/write")
+    assert Shelf.kept is not None
+    assert is_pinned(client())
