@@ -14,6 +14,7 @@ Whoever finds more to do than that turns to the books, which decide everything e
 
 from __future__ import annotations
 
+import gc
 import logging
 import random
 import sys
@@ -22,6 +23,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from . import counters
@@ -424,7 +426,7 @@ class Pool:
     def _report_leaks(self, limit: int) -> None:
         now = self._clock()
         for entry, since in self._books.take_leaks(now - limit):
-            frame = sys._current_frames().get(entry.holder)
+            frame = _frame_of(entry.holder)
             stack = "".join(traceback.format_stack(frame)) if frame else "(its thread has ended)\n"
             logger.warning(
                 "pool %s: a connection is in use for %.1f s, longer than leak_after, by:\n%s",
@@ -432,6 +434,14 @@ class Pool:
                 (now - since) / 1e9,
                 stack,
             )
+
+
+def _frame_of(ident: int) -> FrameType | None:
+    """Return where a thread is now; under gevent the ident is the id of a greenlet."""
+    if (frame := sys._current_frames().get(ident)) is not None:
+        return frame
+    objects = (each for each in gc.get_objects() if id(each) == ident)
+    return getattr(next(objects, None), "gr_frame", None)
 
 
 def _why_expired(entry: Entry) -> int:

@@ -297,3 +297,22 @@ with gevent.Timeout(20):
         gevent.sleep(0.01)
 """
     run(code, max_idle=0.1)
+
+
+def test_leak__is_reported_with_the_stack_of_the_greenlet(run: Any) -> None:
+    code = """
+import logging
+said = []
+logging.getLogger("django_poolrouter.pool").addFilter(lambda record: said.append(record))
+def forgetful_work():
+    query("SELECT 1")
+    gevent.sleep(20)
+    connection.close()
+leak = gevent.spawn(forgetful_work)
+with gevent.Timeout(20):
+    while not said:
+        gevent.sleep(0.01)
+assert "forgetful_work" in said[0].getMessage(), said[0].getMessage()
+leak.kill()
+"""
+    run(code, leak_after=0.1)
