@@ -6,9 +6,11 @@ from django.apps import AppConfig
 from django.core import checks
 from django.db import connections
 from django.db.backends.signals import connection_created
+from django.db.models.signals import pre_migrate
 
 from . import conf
-from .checks import check_settings
+from .checks import check_relations, check_settings
+from .guards import refuse_replica
 from .options import ConfigError
 from .registry import registry
 from .statements import record_statements
@@ -26,7 +28,9 @@ class PoolRouterConfig(AppConfig):
     def ready(self) -> None:
         """Register the checks, watch statements, mirror replicas, publish figures."""
         checks.register(check_settings)
+        checks.register(check_relations, checks.Tags.models)
         connection_created.connect(record_statements, dispatch_uid="django_poolrouter")
+        pre_migrate.connect(refuse_replica, dispatch_uid="django_poolrouter")
         Publisher(registry).start()
         mirror_replicas()
 

@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from django.apps import apps
 from django.apps.config import AppConfig
 from django.core.checks import CheckMessage, Error, Info, Warning
+from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Model
 
 from . import conf
 from .options import ConfigError
-from .routing import ClusterConfig
+from .registry import registry
+from .router import owner
+from .routing import BALANCERS, ClusterConfig, Topology
 
 ROUTER = "django_poolrouter.router.PoolRouter"
 MIDDLEWARE = "django_poolrouter.middleware.RoutingMiddleware"
+ASKING_MIDDLEWARE = (
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+)
+"""Middleware of Django's that reads from the database, and writes to it."""
 
 
 def check_settings(
@@ -32,9 +42,46 @@ def check_settings(
     return [
         *errors,
         *_check_installed(replicated),
+        *_check_order(replicated),
         *_check_transactions(replicated),
+        *_check_balance(replicated),
+        *_check_sessions(replicated),
+        *_check_mirrors(replicated),
         *_check_positions(replicated),
     ]
+
+
+def check_relations(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Warn of relations between models of two clusters."""
+    try:
+        topology = registry.topology
+    except ImproperlyConfigured:  # check_settings tells
+        return []
+    if len(topology.clusters) < 2:
+        return []
+    configs = apps.get_app_configs() if app_configs is None else app_configs
+    models = [model for config in configs for model in config.get_models()]
+    return [warning for model in models for warning in _check_model(model, topology)]
+
+
+def _check_model(model: type[Model], topology: Topology) -> Iterator[CheckMessage]:
+    home = owner(model, topology)
+    for field in (*model._meta.local_fields, *model._meta.local_many_to_many):
+        target = field.related_model
+        if not isinstance(target, type) or model._meta.proxy:
+            continue
+        other = owner(target, topology)
+        if home and other and home is not other:
+            yield Warning(
+                f"{model._meta.label}.{field.name} leads from cluster {home.primary!r} to "
+                f"{target._meta.label} in cluster {other.primary!r}: no constraint and no join "
+                "can do that, and the router refuses to assign it.",
+                hint="Put both models into the APPS of one cluster, or keep the bare key.",
+                obj=field,
+                id="poolrouter.W006",
+            )
 
 
 def _check_installed(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
@@ -53,6 +100,72 @@ def _check_installed(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
             hint=f"Add {MIDDLEWARE!r} near the top of MIDDLEWARE.",
             id="poolrouter.W003",
         )
+
+
+def _check_order(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
+    before = conf.middleware_before(MIDDLEWARE, ASKING_MIDDLEWARE) if replicated else None
+    if before:
+        yield Warning(
+            f"{before!r} stands before {MIDDLEWARE!r} in MIDDLEWARE: what it reads and writes "
+            "is in no request's scope.",
+            hint=f"Put {MIDDLEWARE!r} before it.",
+            id="poolrouter.W009",
+        )
+    for name in conf.routers_before(ROUTER) if replicated else ():
+        yield Warning(
+            f"The router {name} stands before {ROUTER!r} and is asked first: where it gives an "
+            "answer, nothing is pinned or balanced.",
+            hint="Put it behind, or silence this if it only answers for databases of no cluster.",
+            id="poolrouter.W013",
+        )
+
+
+def _check_balance(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
+    databases = conf.databases()
+    for cluster in replicated:
+        weighed = [replica.alias for replica in cluster.replicas if replica.weight != 1]
+        if weighed and cluster.balancer in BALANCERS and cluster.balancer != "weighted":
+            yield Warning(
+                f"DATABASES[{weighed[0]!r}] has a WEIGHT, which BALANCER "
+                f"{cluster.balancer!r} of {cluster.primary!r} does not look at.",
+                hint='Use BALANCER "weighted".',
+                id="poolrouter.W007",
+            )
+        engines = [(r.alias, databases[r.alias]["ENGINE"]) for r in cluster.replicas]
+        foreign = [alias for alias, engine in engines if conf.backend(engine) is None]
+        if foreign and cluster.balancer == "least_used":
+            yield Warning(
+                f"DATABASES[{foreign[0]!r}] has no pool, so BALANCER 'least_used' of "
+                f"{cluster.primary!r} sees it as never used.",
+                hint="Give it a pooled ENGINE, or use another BALANCER.",
+                id="poolrouter.W008",
+            )
+
+
+def _check_sessions(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
+    for cluster in replicated if conf.keeps_sessions() else ():
+        owns = "sessions" in cluster.apps or cluster.primary == "default"
+        if owns and not {"sessions", "sessions.session"} & cluster.always_primary:
+            yield Warning(
+                f"Sessions are kept in the database, and ALWAYS_PRIMARY of {cluster.primary!r} "
+                "does not name them: who logged in may be unknown at the next request.",
+                hint="Add 'sessions' to ALWAYS_PRIMARY, or use another SESSION_ENGINE.",
+                id="poolrouter.W011",
+            )
+
+
+def _check_mirrors(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
+    databases = conf.databases()
+    for cluster in replicated:
+        for replica in cluster.replicas:
+            mirror = databases[replica.alias]["TEST"]["MIRROR"]
+            if mirror not in (None, cluster.primary):
+                yield Warning(
+                    f"DATABASES[{replica.alias!r}]['TEST']['MIRROR'] is {mirror!r}, but its "
+                    f"primary is {cluster.primary!r}: tests read what they did not write.",
+                    hint="Leave it out: replicas are mirrors of their primary by default.",
+                    id="poolrouter.W012",
+                )
 
 
 def _uses_positions(cluster: ClusterConfig) -> bool:

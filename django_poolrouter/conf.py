@@ -6,7 +6,7 @@ overrides POOLROUTER or DATABASES.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from .backends.driver import Driver
     from .stores import Store
 
+TEST_MIRROR = "IS_TEST_MIRROR"
+"""Stands in the settings of an alias while tests run, if it is a mirror then."""
 KEYS = ("PROFILES", "ROUTING", "NAMESPACE", "RUNTIME_DIR")
 
 STORES = {
@@ -39,6 +41,7 @@ STORES = {
 }
 
 T = TypeVar("T")
+_SESSIONS_IN_DATABASE = tuple(f"django.contrib.sessions.backends.{e}" for e in ("db", "cached_db"))
 
 
 def databases() -> Mapping[str, Mapping[str, Any]]:
@@ -109,6 +112,14 @@ def clusters() -> tuple[ClusterConfig, ...]:
     if problems or found is None:
         raise ConfigError(*dict.fromkeys(problems))
     return found
+
+
+def is_read_only(database: Mapping[str, Any]) -> bool:
+    """Tell whether sessions of a database are to refuse writes, as those of replicas do."""
+    entry = database.get("ROUTER")
+    if not isinstance(entry, Mapping) or "REPLICA_OF" not in entry:
+        return False
+    return entry.get("READ_ONLY", True) is not False and TEST_MIRROR not in database
 
 
 @lru_cache(maxsize=1)
@@ -185,9 +196,44 @@ def uses_router(path: str) -> bool:
     return any(isinstance(used, import_string(path)) for used in router.routers)
 
 
+def routers_before(path: str) -> list[str]:
+    """Return the routers that choose databases and are asked before the one of that path."""
+    ours = import_string(path)
+    found: list[str] = []
+    for used in router.routers:
+        if isinstance(used, ours):
+            return found
+        if hasattr(used, "db_for_read") or hasattr(used, "db_for_write"):
+            found.append(f"{type(used).__module__}.{type(used).__qualname__}")
+    return []
+
+
 def uses_middleware(path: str) -> bool:
     """Tell whether MIDDLEWARE has that dotted path, or a subclass."""
-    return any(used == path or _is_subclass(used, path) for used in settings.MIDDLEWARE or ())
+    return _place(path) is not None
+
+
+def middleware_before(path: str, others: Iterable[str]) -> str | None:
+    """Return the first of the others that stands before that path in MIDDLEWARE, if any."""
+    ours = _place(path)
+    places = [place for other in others if (place := _place(other)) is not None]
+    if ours is None or not places or min(places) > ours:
+        return None
+    return str(settings.MIDDLEWARE[min(places)])
+
+
+def keeps_sessions() -> bool:
+    """Tell whether the project keeps sessions in the database, by an engine of Django's."""
+    return settings.SESSION_ENGINE in _SESSIONS_IN_DATABASE and any(
+        used.rpartition(".")[2] == "SessionMiddleware" for used in settings.MIDDLEWARE or ()
+    )
+
+
+def _place(path: str) -> int | None:
+    for place, used in enumerate(settings.MIDDLEWARE or ()):
+        if used == path or _is_subclass(used, path):
+            return place
+    return None
 
 
 def problems() -> list[Problem]:

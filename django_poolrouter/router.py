@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, ParamSpec, TypeVar, overload
 
 from django.db.models import Model
 
 from .errors import ReplicaUnavailable
 from .registry import registry
-from .routing import Cluster, Decision, NoReplica, Topology, Using, current_scope
+from .routing import Cluster, Decision, NoReplica, Topology, Using, current_scope, rules
 from .routing.using import Role
 from .statements import in_transaction_on
 
+log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -25,18 +28,29 @@ class PoolRouter:
 
     def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
         """Return the alias to read from; None for a model or object of no cluster."""
-        cluster = _cluster_for(model, hints)
-        if cluster is None:
-            return None
         try:
-            return cluster.decide_read(current_scope(), in_transaction_on).alias
+            decision = _decide_read(model, hints)
         except NoReplica as error:
             raise ReplicaUnavailable(str(error)) from None
+        if decision is None:
+            return None
+        if log.isEnabledFor(logging.DEBUG):
+            _log("read", model, decision)
+        return decision.alias
 
     def db_for_write(self, model: type[Model], **hints: Any) -> str | None:
         """Return the primary of the model's cluster; None for one of no cluster."""
-        cluster = _cluster_for(model, hints)
-        return cluster.primary if cluster else None
+        decision = self.explain_write(model, **hints)
+        if decision is None:
+            return None
+        if decision.reason is rules.WRITE_OF_A_COPY and hints["instance"].__class__ is model:
+            # save() asks where to write, and compares that with where the object came from:
+            # only if they are the same does it leave out the columns that were not loaded.
+            # Else it would read them from a replica, and write them over newer ones.
+            hints["instance"]._state.db = decision.alias
+        if log.isEnabledFor(logging.DEBUG):
+            _log("write", model, decision)
+        return decision.alias
 
     def allow_relation(self, obj1: Model, obj2: Model, **hints: Any) -> bool | None:
         """Allow relations within a cluster, forbid them between two."""
@@ -60,7 +74,7 @@ class PoolRouter:
             return db in topology.owners(app_label)
         model = hints.get("model")
         if isinstance(model, type):
-            return _owner(model, topology) is cluster
+            return owner(model, topology) is cluster
         return topology.owner(app_label, model_name) is cluster
 
     def explain_read(self, model: type[Model], **hints: Any) -> Decision | None:
@@ -70,8 +84,19 @@ class PoolRouter:
             NoReplica: none may be read, and FALLBACK is "error".
 
         """
-        cluster = _cluster_for(model, hints)
-        return cluster.decide_read(current_scope(), in_transaction_on) if cluster else None
+        return _decide_read(model, hints)
+
+    def explain_write(self, model: type[Model], **hints: Any) -> Decision | None:
+        """Return where a write would go and why; None for a model of no cluster."""
+        topology = registry.topology
+        instance = hints.get("instance")
+        if instance is not None and _is_foreign(instance, topology):
+            return None
+        cluster = owner(model, topology)
+        if cluster is None:
+            return None
+        copied = instance is not None and instance._state.db in cluster.replicas
+        return Decision(cluster.primary, rules.WRITE_OF_A_COPY if copied else rules.WRITE)
 
 
 @overload
@@ -111,37 +136,54 @@ def _check_primary(alias: str) -> None:
         raise ValueError(f"No cluster has {alias!r} as its primary; there are {known}.")
 
 
-def _cluster_for(model: type[Model], hints: dict[str, Any]) -> Cluster | None:
+def _decide_read(model: type[Model], hints: dict[str, Any]) -> Decision | None:
     topology = registry.topology
     instance = hints.get("instance")
-    if instance is not None:
-        alias = instance._state.db
-        if alias is not None and alias not in topology.by_alias:
-            return None
-    return _owner(model, topology)
+    if instance is not None and _is_foreign(instance, topology):
+        return None
+    cluster, kept = topology.homes.get(model) or _home(model, topology)
+    if cluster is None:
+        return None
+    if kept:
+        return cluster.kept
+    if instance is not None and model in _generic_targets(instance.__class__):
+        return cluster.generic
+    return cluster.decide_read(current_scope(), in_transaction_on)
+
+
+def _is_foreign(instance: Model, topology: Topology) -> bool:
+    """Tell whether an object came from a database of no cluster."""
+    alias = instance._state.db
+    return alias is not None and alias not in topology.by_alias
 
 
 def _cluster_of(instance: Model, topology: Topology) -> Cluster | None:
     alias = instance._state.db
     if alias is not None:
         return topology.by_alias.get(alias)
-    return _owner(instance.__class__, topology)  # request.user is wrapped lazily
+    return owner(instance.__class__, topology)  # request.user is wrapped lazily
 
 
-def _owner(model: type[Model], topology: Topology) -> Cluster | None:
+def owner(model: type[Model], topology: Topology) -> Cluster | None:
     """Return the cluster that has a model's table."""
-    try:
-        return topology.owner_of[model]
-    except KeyError:
-        cluster = _find_owner(model, topology)
+    return _home(model, topology)[0]
+
+
+def _home(model: type[Model], topology: Topology) -> tuple[Cluster | None, bool]:
+    """Return the cluster that has a model's table, and whether it keeps reads from replicas."""
+    home = topology.homes.get(model)
+    if home is None:
+        table = _table(model)
+        cluster = topology.owner(*table)
+        home = cluster, cluster is not None and cluster.keeps(*table)
         # Not the models of migrations' states, of which there are many and for a moment.
         if model.__module__ != "__fake__":
-            topology.owner_of[model] = cluster
-        return cluster
+            topology.homes[model] = home
+    return home
 
 
-def _find_owner(model: type[Model], topology: Topology) -> Cluster | None:
-    """Look for the owner.
+def _table(model: type[Model]) -> tuple[str, str]:
+    """Return app label and name of the model that has a model's table.
 
     The table of a many-to-many relation lies beside that of the model which declares it,
     and a proxy has the table of its model, whatever their own names are.
@@ -149,4 +191,24 @@ def _find_owner(model: type[Model], topology: Topology) -> Cluster | None:
     # The database cache asks with a class of its own, which knows nothing of these.
     model = getattr(model._meta, "auto_created", None) or model
     meta = (getattr(model._meta, "concrete_model", None) or model)._meta
-    return topology.owner(meta.app_label, meta.model_name or "")
+    return meta.app_label, meta.model_name or ""
+
+
+@lru_cache(maxsize=1024)
+def _generic_targets(model: type[Model]) -> frozenset[type[Model]]:
+    """Return the models that a model's generic relations lead to.
+
+    Their managers take the answer to ``db_for_read`` for their writes too.
+    """
+    # Known by its form: to import GenericRelation, an app must be installed.
+    fields = model._meta.private_fields
+    return frozenset(field.related_model for field in fields if field.one_to_many)
+
+
+def _log(operation: str, model: type[Model], decision: Decision) -> None:
+    label = getattr(model._meta, "label", model._meta.app_label)
+    log.debug(
+        "%s of %s: %s (%s)",
+        *(operation, label, decision.alias, decision.reason),
+        extra={"decision": decision},
+    )

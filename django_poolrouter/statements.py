@@ -7,10 +7,12 @@ really happens, with any engine.
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import weakref
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from django.db.utils import Error
@@ -24,6 +26,9 @@ from .routing import Cluster, current_scope
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
+log = logging.getLogger("django_poolrouter.router")
+testcase_apart: ContextVar[bool] = ContextVar("poolrouter_testcase_apart", default=False)
+"""Whether the transaction that TestCase wraps around a test counts as none."""
 Execute = Callable[[Any, Any, bool, dict[str, Any]], Any]
 
 # The first word, after comments and parentheses.
@@ -64,6 +69,18 @@ def in_transaction(connection: BaseDatabaseWrapper) -> bool:
     return connection.in_atomic_block or manual
 
 
+def keeps_reads(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether a primary is in a transaction that reads belong to."""
+    return in_transaction(connection) and not (
+        testcase_apart.get() and _is_testcases_alone(connection)
+    )
+
+
+def _is_testcases_alone(connection: BaseDatabaseWrapper) -> bool:
+    blocks = connection.atomic_blocks
+    return bool(blocks) and all(block._from_testcase for block in blocks)  # type: ignore[attr-defined]
+
+
 class _Seen(threading.local):
     """The wrappers that were used in this thread: Django's ``connections`` is slow to ask."""
 
@@ -93,7 +110,7 @@ def in_transaction_on(alias: str) -> bool:
     """
     for reference in _seen.wrappers.get(alias, ()):
         connection = reference()
-        if connection is not None and in_transaction(connection):
+        if connection is not None and keeps_reads(connection):
             return True
     return False
 
@@ -125,7 +142,7 @@ class StatementRecorder:
             finally:
                 # Also when it failed: it may have been done before the connection broke.
                 if is_write(sql):
-                    cluster.note_write(scope, self)
+                    self._note_write()
         registry.monitor.note_use(cluster)
 
         def run() -> Any:
@@ -136,8 +153,23 @@ class StatementRecorder:
             if not movable or self.in_atomic_block:
                 return run()
             return failover.run(cluster, scope, run, context)
+        except Error as error:
+            if is_write(sql):
+                error.add_note(
+                    f"{self.connection.alias!r} is a replica of {cluster.primary!r}. Name no "
+                    f"database, so that the router chooses it, or name {cluster.primary!r}."
+                )
+            raise
         finally:
             scope.note_read(cluster.primary)
+
+    def _note_write(self) -> None:
+        self.cluster.note_write(current_scope(), self)
+        if log.isEnabledFor(logging.DEBUG) and not self.in_atomic_block:
+            # The caller may have meant otherwise.
+            for primary in filter(in_transaction_on, registry.topology.clusters):
+                alias = self.connection.alias
+                log.debug("a write to %r is not in the transaction on %r", alias, primary)
 
 
 def record_statements(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .. import conf
 from ..registry import registry
 
 if TYPE_CHECKING:
@@ -40,3 +41,4 @@ class PooledCreation:
         super().set_as_test_mirror(primary_settings_dict)  # type: ignore[misc]
         for key in ("HOST", "PORT", "USER", "PASSWORD"):
             self.connection.settings_dict[key] = primary_settings_dict[key]
+        self.connection.settings_dict[conf.TEST_MIRROR] = True

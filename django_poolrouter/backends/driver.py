@@ -123,6 +123,9 @@ class Driver:
         """
         raise NotImplementedError("this driver cannot clear a session")
 
+    def forbid_writes(self, connection: Any) -> None:
+        """Have the server refuse writes of this session; nothing where it cannot."""
+
     def close_cursor(self, cursor: Any) -> None:
         """Close a cursor whose lease ends; if that raises the connection is closed."""
         cursor.close()

@@ -12,7 +12,7 @@ from django.db.utils import DEFAULT_DB_ALIAS, InterfaceError, OperationalError
 from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
-from .. import failover
+from .. import conf, failover
 from ..registry import Handle, registry
 from ..servers import HANGS
 from ..statements import stand_in
@@ -23,13 +23,14 @@ from .cursors import LeasedCursors, PooledSchemaEditor
 from .demotion import ErrorWatch, clear_if_demoted
 from .driver import Driver
 from .lazy import LateTransaction
+from .mirror import Mirror
 
 if TYPE_CHECKING:
     from ..database_pool import DatabasePool
     from ..pooling import Lease, PoolConfig
 
 
-class PooledDatabaseWrapper(LateTransaction, LeasedCursors):
+class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
     """Stand before a backend's DatabaseWrapper: its connections come from a pool.
 
     ``class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper): pass`` is a whole
@@ -201,6 +202,11 @@ class PooledDatabaseWrapper(LateTransaction, LeasedCursors):
         failover.begin_connect(self.alias)
         return super().get_new_connection(conn_params)
 
+    def init_connection_state(self) -> None:
+        super().init_connection_state()
+        if conf.is_read_only(self.settings_dict):
+            self.driver_class().forbid_writes(self.connection)
+
     @async_unsafe
     def close(self) -> None:
         if self._lease is None and not self._begins_late:
@@ -218,7 +224,7 @@ class PooledDatabaseWrapper(LateTransaction, LeasedCursors):
 
     def _close(self) -> None:
         if self._lease is None:
-            super()._close()  # type: ignore[misc]  # not in the stubs
+            super()._close()
         else:
             self._give_back(self._lease)
 

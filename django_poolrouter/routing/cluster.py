@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from . import rules
 from .asking import Asker
 from .balancers import Balancer, Candidate
 from .config import ClusterConfig
@@ -76,16 +77,20 @@ class Cluster:
     def _prepare_decisions(self) -> None:
         """Make the decisions that there are: one would cost more than the deciding."""
         primary = self.primary
-        self._alone = Decision(primary, "the cluster has no replicas")
-        self._wished = Decision(primary, "using_primary")
-        self._in_transaction = Decision(primary, "inside a transaction of the cluster")
-        self._wrote = Decision(primary, "wrote in this scope")
-        self._pinned = Decision(primary, "pinned after a write")
-        self._not_reached = Decision(primary, "no replica has the user's writes yet")
-        self._none_qualifies = Decision(primary, "no replica qualifies")
-        self._balanced = {a: Decision(a, "balanced over the replicas") for a in self.replicas}
-        self._asked_for = {a: Decision(a, "using_replica") for a in self.replicas}
-        self._followed = {a: Decision(a, "to see the user's writes") for a in self.replicas}
+        self.kept = Decision(primary, rules.ALWAYS_PRIMARY)
+        """That of models which are never read from a replica."""
+        self.generic = Decision(primary, rules.GENERIC)
+        """That of models which a generic relation leads to."""
+        self._alone = Decision(primary, rules.NO_REPLICAS)
+        self._wished = Decision(primary, rules.USING_PRIMARY)
+        self._in_transaction = Decision(primary, rules.TRANSACTION)
+        self._wrote = Decision(primary, rules.WROTE)
+        self._pinned = Decision(primary, rules.PINNED)
+        self._not_reached = Decision(primary, rules.NOT_REACHED)
+        self._none_qualifies = Decision(primary, rules.NONE_QUALIFIES)
+        self._balanced = {a: Decision(a, rules.BALANCED) for a in self.replicas}
+        self._asked_for = {a: Decision(a, rules.USING_REPLICA) for a in self.replicas}
+        self._followed = {a: Decision(a, rules.FOLLOWED) for a in self.replicas}
 
     def __repr__(self) -> str:
         return f"<Cluster {self.primary!r} replicas={list(self.replicas)}>"
@@ -215,7 +220,12 @@ class Cluster:
             raise NoReplica(f"no replica of {self.primary!r} may be read: {states}")
         return self._none_qualifies
 
-    # -- writes ----------------------------------------------------------------------------
+    # -- models and writes ------------------------------------------------------------------
+
+    def keeps(self, app_label: str, model_name: str) -> bool:
+        """Tell whether reads of a model never go to a replica."""
+        kept = self.config.always_primary
+        return app_label in kept or f"{app_label}.{model_name}".lower() in kept
 
     def note_write(self, scope: Scope, transaction: Transaction) -> None:
         """A statement that may have written ran on the primary."""
@@ -231,8 +241,9 @@ class Topology:
         self.by_alias = {
             alias: cluster for cluster in self.clusters.values() for alias in cluster.aliases
         }
-        self.owner_of: dict[type, Cluster | None] = {}
-        """The owners of models as the router found them: it is asked for each query."""
+        self.homes: dict[type, tuple[Cluster | None, bool]] = {}
+        """The owner of each model as the router found it, for it is asked for each query; and
+        whether the model is never read from a replica."""
         self._rest = self.clusters.get(default)
         self._apps = {app: c for c in self.clusters.values() for app in c.config.apps}
         self._models = {model: c for c in self.clusters.values() for model in c.config.models}

@@ -10,7 +10,23 @@ from .. import options
 from ..options import ConfigError, Problem
 from .balancers import BALANCERS
 
+ALWAYS_PRIMARY = ("sessions", "contenttypes", "admin.LogEntry", "django_cache")
+"""What is read back at once, in another request even, or written where a read was expected;
+the last is what the database cache calls its table."""
+
+
+def labels(value: Any) -> frozenset[str]:
+    """Accept app labels and models; return them with the models' names in lower case."""
+    listed = isinstance(value, Iterable) and not isinstance(value, str)
+    if not listed or not all(isinstance(label, str) for label in value):
+        raise ValueError(
+            "must be a list of app labels and models", 'For example ["orders", "billing.Invoice"].'
+        )
+    return frozenset(label.lower() if "." in label else label for label in value)
+
+
 CLUSTER_CHECKS: Mapping[str, options.Check] = {
+    "ALWAYS_PRIMARY": labels,
     "BALANCER": options.one_of(*BALANCERS, dotted=True),
     "READ_YOUR_WRITES": options.one_of("position", "pin", "off"),
     "PIN_SECONDS": options.seconds(),
@@ -19,7 +35,10 @@ CLUSTER_CHECKS: Mapping[str, options.Check] = {
 }
 DEFAULTS = "POOLROUTER['ROUTING']"
 STORE: Mapping[str, options.Check] = {"STORE": options.one_of("cookie", "cache", dotted=True)}
-REPLICA_CHECKS: Mapping[str, options.Check] = {"WEIGHT": options.integer(1)}
+REPLICA_CHECKS: Mapping[str, options.Check] = {
+    "WEIGHT": options.integer(1),
+    "READ_ONLY": options.boolean,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +64,8 @@ class ClusterConfig:
     pin_seconds: float = 5.0
     max_lag: float | None = 10.0
     fallback: str = "primary"
+    always_primary: frozenset[str] = labels(ALWAYS_PRIMARY)
+    """Apps and models whose reads never go to a replica."""
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -98,10 +119,13 @@ class _Entries:
     def cluster(self, alias: str, common: Mapping[str, Any]) -> ClusterConfig:
         entry = dict(self.entries[alias])
         where = _where(alias)
-        if entry.pop("WEIGHT", None) is not None:
-            text = "belongs to a replica's entry."
-            self._add(f"{where}['WEIGHT']", text, "Write it beside REPLICA_OF.")
-        apps, models = self._owned(f"{where}['APPS']", entry.pop("APPS", ()))
+        for name in REPLICA_CHECKS:
+            if entry.pop(name, None) is not None:
+                text = "belongs to a replica's entry."
+                self._add(f"{where}[{name!r}]", text, "Write it beside REPLICA_OF.")
+        owned = {"APPS": entry.pop("APPS", ())}
+        owned = options.check_all(where, owned, {"APPS": labels}, self.problems)
+        mine = owned.get("APPS", frozenset())
         chosen = options.check_all(
             where, entry, CLUSTER_CHECKS, self.problems, also_known=("APPS", "REPLICA_OF")
         )
@@ -110,8 +134,8 @@ class _Entries:
             replicas=tuple(
                 self._replica(name) for name, parent in self.parents.items() if parent == alias
             ),
-            apps=apps,
-            models=models,
+            apps=frozenset(label for label in mine if "." not in label),
+            models=frozenset(label for label in mine if "." in label),
             **{name.lower(): value for name, value in {**common, **chosen}.items()},
         )
 
@@ -137,15 +161,6 @@ class _Entries:
             del entry[name]
         chosen = options.check_all(_where(alias), entry, REPLICA_CHECKS, self.problems)
         return ReplicaConfig(alias, chosen.get("WEIGHT", 1))
-
-    def _owned(self, where: str, value: Any) -> tuple[frozenset[str], frozenset[str]]:
-        listed = isinstance(value, Iterable) and not isinstance(value, str)
-        if not listed or not all(isinstance(label, str) for label in value):
-            text = f"must be a list of app labels and models, not {options.shorten(value)}."
-            self._add(where, text, 'For example ["orders", "billing.Invoice"].')
-            return frozenset(), frozenset()
-        models = frozenset(label.lower() for label in value if "." in label)
-        return frozenset(label for label in value if "." not in label), models
 
     def _add(self, where: str, text: str, hint: str) -> None:
         self.problems.append(Problem(where, text, hint))

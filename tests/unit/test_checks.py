@@ -139,6 +139,17 @@ WRONG_ROUTERS = [
     ("default", {"BALANCER": "shop.near"}, f"{DEFAULT}['BALANCER']: cannot import 'shop.near': "),
     ("default", {"BALANCER": "math.pi"}, f"{DEFAULT}['BALANCER']: 'math.pi' is not callable."),
     ("default", {"APPS": "shop"}, f"{DEFAULT}['APPS']: must be a list of app labels and models"),
+    (
+        "default",
+        {"ALWAYS_PRIMARY": "sessions"},
+        f"{DEFAULT}['ALWAYS_PRIMARY']: must be a list of app labels and models, not 'sessions'.",
+    ),
+    ("default", {"READ_ONLY": False}, f"{DEFAULT}['READ_ONLY']: belongs to a replica's entry."),
+    (
+        "replica1",
+        {"REPLICA_OF": "default", "READ_ONLY": "no"},
+        f"{REPLICA}['READ_ONLY']: must be True or False, not 'no'.",
+    ),
     ("default", {"APPS": ["orders"]}, "DATABASES['orders']['ROUTER']['APPS']: 'orders' belongs to"),
     ("default", "orders", f"{DEFAULT}: must be a mapping, not 'orders'."),
     (
@@ -175,6 +186,7 @@ WRONG_PROFILES = [
 WRONG_ROUTING = [
     ("pin", "POOLROUTER['ROUTING']: must be a mapping, not 'pin'."),
     ({"PINSECONDS": 1}, "POOLROUTER['ROUTING']['PINSECONDS']: unknown option. Did you mean 'PIN_"),
+    ({"ALWAYS_PRIMARY": [3]}, "POOLROUTER['ROUTING']['ALWAYS_PRIMARY']: must be a list of app"),
     ({"FALLBACK": "none"}, "POOLROUTER['ROUTING']['FALLBACK']: must be one of 'primary', 'error'"),
     ({"BALANCER": "shop.near"}, "POOLROUTER['ROUTING']['BALANCER']: cannot import 'shop.near': "),
 ]

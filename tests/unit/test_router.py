@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.contrib.contenttypes.models import ContentType
+from django.contrib.sessions.models import Session
 from django.core.cache.backends.db import BaseDatabaseCache
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, models, router
@@ -114,7 +116,7 @@ def test_model_of_no_cluster__is_left_to_django(use_databases: Any, tmp_path: Pa
 
 def test_database_cache__which_asks_with_no_real_model_is_served() -> None:
     cache = BaseDatabaseCache("cache_table", {})
-    assert PoolRouter().db_for_read(cache.cache_model_class) == "replica1"  # type: ignore[attr-defined]
+    assert PoolRouter().db_for_read(cache.cache_model_class) == "default"  # type: ignore[attr-defined]
     assert PoolRouter().db_for_write(cache.cache_model_class) == "default"  # type: ignore[attr-defined]
     assert router.allow_migrate_model("default", cache.cache_model_class)  # type: ignore[attr-defined]
     assert not router.allow_migrate_model("replica1", cache.cache_model_class)  # type: ignore[attr-defined]
@@ -134,6 +136,55 @@ def test_proxy_of_a_proxy__goes_where_its_table_is() -> None:
     bases, options = ("billing.receipt",), {"proxy": True}
     state.add_model(ModelState("billing", "PaidReceipt", [], options, bases, []))
     assert router.db_for_write(state.apps.get_model("billing", "PaidReceipt")) == "orders"
+
+
+# -- what never goes to a replica --------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [Session, ContentType, Book], ids=name)
+def test_always_primary__wins_over_using_replica(
+    model: Any, use_databases: Any, tmp_path: Path
+) -> None:
+    always = {"ALWAYS_PRIMARY": ["sessions", "contenttypes", "shop.Book"]}
+    use_databases(databases(tmp_path), POOLROUTER={"ROUTING": always})
+    with using_replica():
+        assert router.db_for_read(model) == "default"
+        assert router.db_for_read(Author) == "replica1"
+
+
+def test_generic_relation__is_read_where_its_manager_writes() -> None:
+    with using_replica():
+        assert router.db_for_read(Note, instance=on("replica1", Book)) == "default"
+        assert router.db_for_read(Note, instance=on("replica1", Author)) == "replica1"
+        assert router.db_for_read(Tag, instance=on("replica1", Book)) == "replica1"
+        assert router.db_for_read(Note) == "replica1"
+
+
+def test_write__of_an_object_from_a_replica_makes_it_the_primarys() -> None:
+    book, author = on("replica1", Book), on("replica2", Author)
+    decision = PoolRouter().explain_write(Book, instance=book)
+    assert decision is not None
+    assert decision.reason == "writes go to the primary; the object was read from a replica"
+    assert book._state.db == "replica1"
+    assert router.db_for_write(Tag, instance=book) == "default"
+    assert book._state.db == "replica1"
+    assert router.db_for_write(Book, instance=book) == "default"
+    assert book._state.db == "default"
+    assert router.db_for_write(Order, instance=author) == "orders"
+    assert author._state.db == "replica2"
+
+
+def test_log__tells_each_decision(caplog: pytest.LogCaptureFixture) -> None:
+    router.db_for_read(Book)
+    with caplog.at_level("DEBUG", "django_poolrouter.router"):
+        router.db_for_read(Book)
+        router.db_for_write(Invoice)
+        router.db_for_read(BaseDatabaseCache("t", {}).cache_model_class)  # type: ignore[attr-defined]
+    assert caplog.messages == [
+        "read of shop.Book: replica1 (balanced over the replicas)",
+        "write of billing.Invoice: orders (writes go to the primary)",
+        "read of django_cache: default (ALWAYS_PRIMARY names the model)",
+    ]
 
 
 # -- what overrules the balance ---------------------------------------------------------

@@ -135,6 +135,10 @@ class MySQLDriver(Driver):
             raise NotImplementedError("the account is in an option file")
         connection.log_in(known)
 
+    def forbid_writes(self, connection: Any) -> None:
+        connection.query(b"SET SESSION TRANSACTION READ ONLY")
+        connection.store_result()
+
 
 class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
     """Django's MySQL backend with a pool."""
@@ -170,4 +174,4 @@ class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
             with debug_transaction(self, "COMMIT"), self.wrap_database_errors:
                 self.connection.autocommit(True)
         else:
-            super()._commit()  # type: ignore[misc]  # not in the stubs
+            super()._commit()

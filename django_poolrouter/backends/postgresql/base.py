@@ -126,6 +126,9 @@ class PsycopgDriver(Driver):
         for _ in connection.notifies(timeout=0):
             pass
 
+    def forbid_writes(self, connection: Any) -> None:
+        connection.execute("SET default_transaction_read_only = on", prepare=False)
+
 
 class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
     """Django's PostgreSQL backend with our pool instead of psycopg_pool's."""

@@ -39,6 +39,9 @@ class SQLiteDriver(Driver):
         if getattr(connection, "changed", False):
             connection.restore()
 
+    def forbid_writes(self, connection: Any) -> None:
+        connection.execute("PRAGMA query_only = ON")
+
 
 class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
     """Django's SQLite backend with a pool for databases in files."""

@@ -92,6 +92,15 @@ def test_options__of_a_cluster_win_over_those_for_all() -> None:
     assert {c.fallback for c in clusters.values()} == {"error"}
 
 
+def test_always_primary__is_a_list_for_one_cluster_or_for_all() -> None:
+    some = {"default": {"ALWAYS_PRIMARY": ["orders", "billing.Invoice"]}, "orders": {"APPS": []}}
+    clusters = parse(some, {"ALWAYS_PRIMARY": []})
+    assert clusters["default"].always_primary == {"orders", "billing.invoice"}
+    assert clusters["orders"].always_primary == frozenset()
+    defaults = {"sessions", "contenttypes", "admin.logentry", "django_cache"}
+    assert ClusterConfig("default").always_primary == defaults
+
+
 @pytest.mark.parametrize("mode", ["position", "pin", "off"])
 def test_read_your_writes__has_three_modes(mode: str) -> None:
     assert parse({"default": {"READ_YOUR_WRITES": mode}})["default"].read_your_writes == mode
@@ -167,7 +176,7 @@ def test_apps__must_be_a_list_of_labels(value: Any) -> None:
         ({"pin_seconds": 1}, "['pin_seconds']: unknown option. Did you mean 'PIN_SECONDS'?"),
         (
             {"COLOUR": 1},
-            "['COLOUR']: unknown option. Known: APPS, BALANCER, FALLBACK, MAX_LAG, "
+            "['COLOUR']: unknown option. Known: ALWAYS_PRIMARY, APPS, BALANCER, FALLBACK, MAX_LAG, "
             "PIN_SECONDS, READ_YOUR_WRITES, REPLICA_OF.",
         ),
         ({5: 1}, "[5]: unknown option. Known: "),

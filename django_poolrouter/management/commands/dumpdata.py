@@ -1,0 +1,18 @@
+"""manage.py dumpdata: Django's, which writes an empty list for a replica."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.commands import dumpdata
+
+from django_poolrouter.guards import refuse_replica
+
+
+class Command(dumpdata.Command):
+    """Django's command, that refuses replicas."""
+
+    def handle(self, *app_labels: str, **options: Any) -> Any:
+        """Refuse a replica, or do what Django does."""
+        refuse_replica(using=options["database"])
+        return super().handle(*app_labels, **options)

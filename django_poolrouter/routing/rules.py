@@ -1,0 +1,33 @@
+"""The rules for reads, in their order, as the reasons that decisions name."""
+
+ALWAYS_PRIMARY = "ALWAYS_PRIMARY names the model"
+GENERIC = "a generic relation, whose manager would write there too"
+USING_PRIMARY = "using_primary"
+NO_REPLICAS = "the cluster has no replicas"
+USING_REPLICA = "using_replica"
+TRANSACTION = "inside a transaction of the cluster"
+WROTE = "wrote in this scope"
+PINNED = "pinned after a write"
+NOT_REACHED = "no replica has the user's writes yet"
+FOLLOWED = "to see the user's writes"
+NONE_QUALIFIES = "no replica qualifies"
+BALANCED = "balanced over the replicas"
+
+READ = (
+    ALWAYS_PRIMARY,
+    GENERIC,
+    USING_PRIMARY,
+    NO_REPLICAS,
+    USING_REPLICA,
+    TRANSACTION,
+    WROTE,
+    PINNED,
+    NOT_REACHED,
+    FOLLOWED,
+    NONE_QUALIFIES,
+    BALANCED,
+)
+"""The first that holds decides."""
+
+WRITE = "writes go to the primary"
+WRITE_OF_A_COPY = "writes go to the primary; the object was read from a replica"
