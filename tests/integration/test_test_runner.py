@@ -7,13 +7,13 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
-from django.db.utils import Error
 
 from tests.databases import ENGINES
 from tests.servers import Cluster
@@ -80,7 +80,7 @@ def test_tests_of_a_project__pass_and_leave_nothing_behind(
     said = run(databases, "test", "tests.testproject", "--noinput", f"--parallel={parallel}", "-v2")
     ran = re.search(r"^Ran (\d+) tests", said, re.MULTILINE)
     assert ran is not None
-    assert int(ran[1]) == 11
+    assert int(ran[1]) == 16
     assert ("Cloning test database" in said) == (parallel > 1)
     assert list(tmp_path.iterdir()) == []
     if kind in TEST_DATABASES:
@@ -108,29 +108,25 @@ def tables(alias: str) -> set[str]:
         return set(connections[alias].introspection.table_names(cursor))
 
 
-def test_migrate__of_a_replica_makes_no_tables_of_models(
-    use_databases: Any, tmp_path: Path
-) -> None:
-    """Django notes its migrations there all the same, where the replica lets it write."""
+def test_migrate__makes_tables_where_they_belong(use_databases: Any, tmp_path: Path) -> None:
     databases = on_sqlite(tmp_path, {})
     for alias, database in databases.items():
         database["NAME"] = str(tmp_path / alias)
     use_databases(databases)
     for alias in databases:
-        call_command("migrate", database=alias, run_syncdb=True, verbosity=0)
+        with suppress(CommandError):  # a replica
+            call_command("migrate", database=alias, run_syncdb=True, verbosity=0)
     for alias in ("replica1", "replica2", "orders1"):
-        assert tables(alias) == {"django_migrations"}
+        assert tables(alias) == set()
     assert {"shop_book", "billing_tariff", "auth_user"} < tables("default")
     assert "orders_order" not in tables("default")
     assert {"orders_order", "billing_invoice", "billing_invoice_labels"} < tables("orders")
     assert not {"shop_book", "billing_tariff", "auth_user"} & tables("orders")
 
 
-def test_migrate__of_a_real_replica_is_refused_by_the_server(
-    use_databases: Any, on_servers: Any
-) -> None:
+def test_migrate__of_a_replica_is_refused(use_databases: Any, on_servers: Any) -> None:
     use_databases(on_servers("postgresql"))
     before = tables("replica1")
-    with pytest.raises((CommandError, Error), match="read-only transaction"):
+    with pytest.raises(CommandError, match=r"'replica1' is a replica of 'default'.*=default\."):
         call_command("migrate", database="replica1", verbosity=0)
     assert tables("replica1") == before

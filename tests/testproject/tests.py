@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import suppress
 
+import pytest
 from django.contrib.contenttypes.models import ContentType
-from django.db import connections
+from django.db import connections, transaction
 from django.test import TestCase, TransactionTestCase
 
 from django_poolrouter import pools, using_primary, using_replica
+from django_poolrouter.test import assert_routed_to
 from tests.testapp.billing.models import Invoice, Label, Tariff
 from tests.testapp.orders.models import Line, Order
 from tests.testapp.shop.models import Author, Book, Note, Tag
@@ -94,15 +97,8 @@ class CommittedTests(TransactionTestCase):
         assert status.checkedout <= 1
 
 
-def in_memory() -> bool:
-    connection = connections["default"]
-    return connection.vendor == "sqlite" and connection.settings_dict["TEST"]["NAME"] is None
-
-
 class AtomicTests(TestCase):
-    # SQLite in memory locks tables for each connection: a transaction on a mirror, which
-    # Django would open too, is in the way of that on the primary, with any engine.
-    databases = PRIMARIES if in_memory() else "__all__"
+    databases = "__all__"
 
     @classmethod
     def setUpTestData(cls) -> None:
@@ -116,6 +112,82 @@ class AtomicTests(TestCase):
         assert Book.objects.get()._state.db == "default"
         assert list(self.author.books.iterator()) == [book]
         assert Book.objects.prefetch_related("tags", "notes").get().tags.count() == 1
+
+    def test_replicas_see_the_tests_transaction_too(self) -> None:
+        with transaction.atomic():
+            Book.objects.create(title="Notes", author=self.author)
+        for alias in REPLICAS:
+            assert Book.objects.using(alias).get().author == self.author
+            with transaction.atomic(using=alias), transaction.atomic(using=alias):
+                assert [book.title for book in Book.objects.using(alias).iterator()] == ["Notes"]
+        with using_replica():
+            assert Book.objects.get()._state.db in REPLICAS
+            assert Order.objects.get()._state.db == "orders1"
+        with suppress(ZeroDivisionError), transaction.atomic():
+            Book.objects.all().delete()
+            assert Book.objects.using("replica1").count() == 0
+            raise ZeroDivisionError
+        assert Book.objects.using("replica1").count() == 1
+
+    def test_assert_routed_to__routes_as_in_production(self) -> None:
+        with assert_routed_to(*REPLICAS) as ran:
+            assert self.author.books.count() == 0
+            assert {author.name for author in Author.objects.all()} == {"Ada"}
+        assert len({query.alias for query in ran}) == 1
+        with assert_routed_to("default"):
+            book = Book.objects.create(title="Notes", author=self.author)
+            assert Book.objects.get() == book
+        with assert_routed_to(*REPLICAS):
+            assert Book.objects.get() == book
+        with assert_routed_to("default"), transaction.atomic():
+            assert Book.objects.get() == book
+        with assert_routed_to("orders1"):
+            assert Order.objects.get() == self.order
+        assert Book.objects.get()._state.db == "default"
+
+    def test_assert_routed_to__of_a_request(self) -> None:
+        with assert_routed_to(*REPLICAS):
+            assert self.client.get("/count").content == b"0 books"
+        with assert_routed_to("default"):
+            assert self.client.post("/count", {"author": self.author.pk}).content == b"1 books"
+        with assert_routed_to("default"):  # the cookie
+            assert self.client.get("/count").content == b"1 books"
+
+    def test_assert_routed_to__says_where_each_query_went_and_why(self) -> None:
+        def work() -> None:
+            Order.objects.get()
+            Tag.objects.create(name="red")
+            Book.objects.count()
+            Tag.objects.using("replica2").count()
+
+        with pytest.raises(AssertionError) as caught, assert_routed_to("orders1", "replica1"):
+            work()
+        told, *lines = str(caught.value).splitlines()
+        assert told == "3 of 4 queries did not go to 'orders1' or 'replica1':"
+        starts = [
+            "  orders1: 'SELECT",
+            "! default: 'INSERT",
+            "! default: 'SELECT",
+            "! replica2: 'S",
+        ]
+        assert [line[: len(start)] for line, start in zip(lines, starts, strict=True)] == starts
+        reasons = [line.rpartition(" (")[2] for line in lines]
+        assert reasons.pop(2) in ("pinned after a write)", "wrote in this scope)")
+        assert reasons == [
+            "balanced over the replicas)",
+            "writes go to the primary)",
+            "named outright)",
+        ]
+
+    def test_assert_routed_to__wants_a_query_and_known_aliases(self) -> None:
+        none = pytest.raises(AssertionError, match="should go to 'default', but none ran")
+        with none, assert_routed_to("default"):
+            pass
+        unknown = pytest.raises(ValueError, match="Did you mean 'replica1'")
+        with unknown, assert_routed_to("replicas1"):
+            pass
+        with pytest.raises(ZeroDivisionError), assert_routed_to("default"):
+            raise ZeroDivisionError
 
     def test_reads_of_the_other_cluster_do_too(self) -> None:
         invoice = Invoice.objects.create(number=1)

@@ -1,0 +1,117 @@
+"""For the tests of a project: where its queries go."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connections
+from django.db.backends.signals import connection_created
+
+from . import conf
+from .options import did_you_mean, shorten
+from .routing import Decision, scope
+from .statements import log, testcase_apart
+
+_NO_QUERY = re.compile(r"\s*(savepoint|release|rollback|begin|commit)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query that ran, and why it ran there."""
+
+    alias: str
+    sql: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.alias}: {shorten(self.sql, 100)} ({self.reason})"
+
+
+@contextmanager
+def assert_routed_to(*aliases: str) -> Iterator[list[Query]]:
+    """Assert that queries run in the block, and all of them on one of the aliases.
+
+    The block is routed as in production, in a scope of its own: the transaction that
+    ``TestCase`` wraps around a test does not count, nor does what was written before.
+    Gives the list of the queries that ran.
+
+    Raises:
+        ValueError: an alias is not configured.
+        AssertionError: says for each query where it went, and why.
+
+    """
+    for alias in aliases:
+        if alias not in conf.databases():
+            hint = did_you_mean(alias, conf.databases())
+            raise ValueError(f"Database {alias!r} not configured. {hint}".strip())
+    ran: list[Query] = []
+    token = testcase_apart.set(True)
+    try:
+        with scope(), _watched(ran):
+            yield ran
+    finally:
+        testcase_apart.reset(token)
+    wanted = " or ".join(map(repr, aliases))
+    if not ran:
+        raise AssertionError(f"Queries should go to {wanted}, but none ran.")
+    astray = [query for query in ran if query.alias not in aliases]
+    if astray:
+        lines = [f"{'!' if query in astray else ' '} {query}" for query in ran]
+        told = f"{len(astray)} of {len(ran)} queries did not go to {wanted}:"
+        raise AssertionError("\n".join([told, *lines]))
+
+
+@contextmanager
+def _watched(ran: list[Query]) -> Iterator[None]:
+    """Note what runs on the connections of every thread."""
+    watched: list[Any] = []
+
+    def note(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
+        if not _NO_QUERY.match(str(sql)):
+            alias = context["connection"].alias
+            ran.append(Query(alias, str(sql), reasons.get(alias, "named outright")))
+        return execute(sql, params, many, context)
+
+    def watch(connection: Any, **kwargs: Any) -> None:
+        if note not in connection.execute_wrappers:
+            connection.execute_wrappers.append(note)
+            watched.append(connection)
+
+    with _reasons() as reasons:
+        for connection in connections.all(initialized_only=True):
+            watch(connection)
+        connection_created.connect(watch)
+        try:
+            yield
+        finally:
+            connection_created.disconnect(watch)
+            for connection in watched:
+                connection.execute_wrappers.remove(note)
+
+
+@contextmanager
+def _reasons() -> Iterator[dict[str, str]]:
+    """Give the last reason for each alias, out of the router's log."""
+    reasons: dict[str, str] = {}
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            decision: Decision | None = getattr(record, "decision", None)
+            if decision is not None:
+                reasons[decision.alias] = decision.reason
+
+    handler, before = Handler(), (log.level, log.propagate)
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    log.propagate = False  # nobody asked to see it
+    try:
+        yield reasons
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]
