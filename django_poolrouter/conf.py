@@ -141,6 +141,15 @@ def tells_positions(cluster: ClusterConfig) -> bool:
     return all(driver is not None and driver.tells_positions for driver in _drivers(cluster))
 
 
+def has_other_engines() -> bool:
+    """Tell whether a database of a cluster with replicas has an engine that is not ours."""
+    try:
+        replicated = [cluster for cluster in clusters() if cluster.replicas]
+    except ConfigError:  # the system check tells
+        return False
+    return any(None in _drivers(cluster) for cluster in replicated)
+
+
 def _drivers(cluster: ClusterConfig) -> Iterator[type[Driver] | None]:
     for alias in cluster.aliases:
         yield getattr(backend(databases()[alias]["ENGINE"]), "driver_class", None)

@@ -121,10 +121,9 @@ class StatementRecorder:
     Reads on a replica it also sends elsewhere, if that has not what they must see or fails.
     """
 
-    __slots__ = ("cluster", "connection")
+    __slots__ = ("connection",)
 
-    def __init__(self, cluster: Cluster, connection: BaseDatabaseWrapper) -> None:
-        self.cluster = cluster
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
 
     @property
@@ -135,14 +134,17 @@ class StatementRecorder:
     def __call__(
         self, execute: Execute, sql: Any, params: Any, many: bool, context: dict[str, Any]
     ) -> Any:
-        scope, cluster = current_scope(), self.cluster
+        cluster = registry.topology.by_alias.get(self.connection.alias)
+        if cluster is None:  # the settings changed, as in tests
+            return execute(sql, params, many, context)
+        scope = current_scope()
         if self.connection.alias == cluster.primary:
             try:
                 return execute(sql, params, many, context)
             finally:
                 # Also when it failed: it may have been done before the connection broke.
                 if is_write(sql):
-                    self._note_write()
+                    self._note_write(cluster)
         registry.monitor.note_use(cluster)
 
         def run() -> Any:
@@ -163,8 +165,8 @@ class StatementRecorder:
         finally:
             scope.note_read(cluster.primary)
 
-    def _note_write(self) -> None:
-        self.cluster.note_write(current_scope(), self)
+    def _note_write(self, cluster: Cluster) -> None:
+        cluster.note_write(current_scope(), self)
         if log.isEnabledFor(logging.DEBUG) and not self.in_atomic_block:
             # The caller may have meant otherwise.
             for primary in filter(in_transaction_on, registry.topology.clusters):
@@ -173,18 +175,14 @@ class StatementRecorder:
 
 
 def record_statements(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
-    """Put a recorder on a connection of a cluster; a receiver of ``connection_created``."""
+    """Put a recorder on a connection of a cluster, once; fit to receive ``connection_created``."""
     _seen.note(connection)
     cluster = registry.topology.by_alias.get(connection.alias)
     wrappers = connection.execute_wrappers
-    present = [wrapper for wrapper in wrappers if isinstance(wrapper, StatementRecorder)]
-    if present and present[0].cluster is cluster:
-        return
-    for stale in present:
-        wrappers.remove(stale)
-    if cluster is not None and cluster.replicas:
+    is_recorded = any(isinstance(wrapper, StatementRecorder) for wrapper in wrappers)
+    if cluster is not None and cluster.replicas and not is_recorded:
         # First, not last: ``with connection.execute_wrapper(…)`` takes off the last one.
-        wrappers.insert(0, StatementRecorder(cluster, connection))
+        wrappers.insert(0, StatementRecorder(connection))
 
 
 def stand_in(connection: BaseDatabaseWrapper, name: str | None, error: Error) -> LostCursor | None:

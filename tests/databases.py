@@ -13,7 +13,7 @@ from django.db import connections
 from django.test import override_settings
 
 from django_poolrouter import conf
-from django_poolrouter.apps import mirror_replicas
+from django_poolrouter.apps import mirror_replicas, watch_other_engines
 from django_poolrouter.registry import registry
 
 ENGINES = {
@@ -41,6 +41,7 @@ def configured(databases: Mapping[str, dict[str, Any]], **settings: Any) -> Iter
     registry.monitor.stop()
     registry._start()
     mirror_replicas()
+    watch_other_engines()
     try:
         yield
         connections.close_all()
@@ -55,6 +56,7 @@ def configured(databases: Mapping[str, dict[str, Any]], **settings: Any) -> Iter
         vars(connections).update(before)
         override.disable()
         conf.forget(setting="DATABASES")
+        watch_other_engines()
         registry._start()
 
 

@@ -15,7 +15,7 @@ from django.utils.functional import cached_property
 from .. import conf, failover
 from ..registry import Handle, registry
 from ..servers import HANGS
-from ..statements import stand_in
+from ..statements import record_statements, stand_in
 from . import threads
 from .connector import DjangoConnector
 from .creation import PooledCreation
@@ -140,6 +140,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
     def _connect(self) -> None:
         pool = self.database_pool
         if pool is None:
+            record_statements(self)
             super().connect()
             return
         self.check_settings()
@@ -177,6 +178,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
     def _inform(self, pool: DatabasePool) -> None:
         """Set on this wrapper what opening a connection would have set."""
         threads.watch(self)
+        record_statements(self)
         if not self.parameters_are_facts:
             self.get_connection_params()
         vars(self).update(pool.facts)

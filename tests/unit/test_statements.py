@@ -9,8 +9,15 @@ import pytest
 from django.db import connections
 from psycopg import sql as psycopg_sql
 
-from django_poolrouter.registry import registry
-from django_poolrouter.routing import BALANCERS, Cluster, Scope, parse_clusters, scope
+from django_poolrouter.registry import Registry
+from django_poolrouter.routing import (
+    BALANCERS,
+    Cluster,
+    Scope,
+    Topology,
+    parse_clusters,
+    scope,
+)
 from django_poolrouter.statements import StatementRecorder, is_write
 from tests.databases import ENGINES
 
@@ -150,11 +157,13 @@ class Connection:
         self.alias = alias
 
 
-def recorder(alias: str) -> Any:
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Any:
     entries = {"default": {}, "replica1": {"REPLICA_OF": "default"}}
     [config] = parse_clusters(entries, {})
     cluster = Cluster(config, BALANCERS["round_robin"], lambda alias: 0)
-    return StatementRecorder(cluster, Connection(alias))  # type: ignore[arg-type]
+    monkeypatch.setattr(Registry, "topology", Topology([cluster]))
+    return lambda alias: StatementRecorder(Connection(alias))  # type: ignore[arg-type]
 
 
 def execute(sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -165,7 +174,7 @@ def fail(*args: Any) -> Any:
     raise ZeroDivisionError
 
 
-def test_recorder__passes_everything_on() -> None:
+def test_recorder__passes_everything_on(recorder: Any) -> None:
     context = {"cursor": object()}
     for alias in ("default", "replica1"):
         result = recorder(alias)(execute, "SELECT %s", [1], False, context)
@@ -182,21 +191,25 @@ def test_recorder__passes_everything_on() -> None:
         ("replica1", "DELETE FROM t", set()),  # nothing that a read could miss
     ],
 )
-def test_recorder__notes_writes_on_the_primary(alias: str, sql: str, wrote: set[str]) -> None:
+def test_recorder__notes_writes_on_the_primary(
+    recorder: Any, alias: str, sql: str, wrote: set[str]
+) -> None:
     with scope() as entered:
         recorder(alias)(execute, sql, None, False, {})
     assert entered.wrote == wrote
     assert bool(entered.pinned_for("default", 5)) is bool(wrote)
 
 
-def test_recorder__notes_a_write_that_failed() -> None:
+def test_recorder__notes_a_write_that_failed(recorder: Any) -> None:
     with scope() as entered, pytest.raises(ZeroDivisionError):
         recorder("default")(fail, "DELETE FROM t", None, False, {})
     assert entered.wrote == {"default"}
 
 
 @pytest.mark.parametrize(("alias", "choice"), [("replica1", None), ("default", "replica1")])
-def test_recorder__ends_the_turn_with_a_query_on_a_replica(alias: str, choice: Any) -> None:
+def test_recorder__ends_the_turn_with_a_query_on_a_replica(
+    recorder: Any, alias: str, choice: Any
+) -> None:
     with scope(Scope(sticky=False)) as entered:
         entered.choose("default", "replica1")
         recorder(alias)(execute, "SELECT 1", None, False, {})
@@ -252,15 +265,9 @@ def test_recorder__stays_when_it_came_inside_of_execute_wrapper() -> None:
 
 
 @pytest.mark.usefixtures("replicated")
-def test_recorder__is_renewed_with_the_settings(settings: Any) -> None:
+def test_recorder__goes_by_the_settings_of_the_moment(settings: Any) -> None:
     connections["default"].ensure_connection()
-    [first] = recorders()
-    connections["default"].close()
-    connections["default"].ensure_connection()
-    assert recorders() == [first]
     settings.POOLROUTER = {"ROUTING": {"READ_YOUR_WRITES": "off"}}
-    connections["default"].close()
-    connections["default"].ensure_connection()
-    [second] = recorders()
-    assert second.cluster is registry.topology.clusters["default"]
-    assert second.cluster is not first.cluster
+    with scope() as entered, connections["default"].cursor() as cursor:
+        cursor.execute("CREATE TABLE t (n integer)")
+    assert entered.wrote == set()
