@@ -206,6 +206,20 @@ def test_iterator__moves_before_its_first_row(use: Any) -> None:
         shop.servers.restart("replica1")
 
 
+def test_moved_read__gives_its_connection_back_with_its_cursor(use: Any) -> None:
+    shop = use(pool={"hold": "transaction"})
+    assert {read(), read()} == set(REPLICAS)
+    shop.servers.signal("replica1", signal.SIGKILL)
+    try:
+        with connections["replica1"].cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM shop_author")
+            assert cursor.db.alias != "replica1"
+            assert pools[cursor.db.alias].status().checkedout == 1
+        assert [pools[alias].status().checkedout for alias in connections] == [0, 0, 0]
+    finally:
+        shop.servers.restart("replica1")
+
+
 def test_write__is_never_repeated_elsewhere(use: Any) -> None:
     shop = use()
     read()
