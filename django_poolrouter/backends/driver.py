@@ -30,6 +30,20 @@ class ServerFacts:
     """Connections that this account may share with all others."""
 
 
+@dataclass(frozen=True, slots=True)
+class ServerSession:
+    """What a server says of one session, now."""
+
+    state: str
+    """In the server's words: "active", "idle in transaction", "Sleep", …"""
+    state_age_s: float | None = None
+    transaction_age_s: float | None = None
+    """None outside a transaction, and where the server does not say."""
+    waits_for: str | None = None
+    query: str | None = None
+    """The running statement, or the last one; None if this account may not see it."""
+
+
 class Driver:
     """The verbs of a pool on raw connections; vendors override what they can do better.
 
@@ -73,6 +87,10 @@ class Driver:
     def refused_write(error: BaseException) -> bool:
         """Tell whether an error says that the server or the session takes no writes."""
         return False
+
+    def sessions(self, connection: Any) -> dict[int, ServerSession]:
+        """Ask the server what its sessions do, by ``backend_id``; raises what the driver raises."""
+        return {}
 
     # -- replication ----------------------------------------------------------------------
 

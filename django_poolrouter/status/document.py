@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..pooling import PoolStatus
+from ..pooling.histogram import WAIT_BOUNDS
 from .report import VERSION, PoolReport, ProcessPool, ProcessReport, Report
 
 
@@ -16,6 +17,8 @@ def document(report: Report, *, connections: bool = False) -> dict[str, Any]:
         "host": report.host,
         "pools": [_pool(pool) for pool in report.pools],
         "processes": [_process(process, connections) for process in report.processes],
+        "wait_bounds_s": WAIT_BOUNDS,
+        "warnings": report.warnings,
     }
 
 
@@ -27,6 +30,8 @@ def _pool(pool: PoolReport) -> dict[str, Any]:
         "vendor": pool.vendor,
         "profile": pool.profile,
         "processes": pool.processes,
+        "ended_processes": pool.ended,
+        "state": pool.state,
         **figures(pool.status),
     }
 
@@ -41,7 +46,12 @@ def _process(process: ProcessReport, connections: bool) -> dict[str, Any]:
 
 
 def _process_pool(pool: ProcessPool, connections: bool) -> dict[str, Any]:
-    entry = {"alias": pool.alias, "profile": pool.profile, **figures(pool.status)}
+    entry = {
+        "alias": pool.alias,
+        "profile": pool.profile,
+        "state": pool.state,
+        **figures(pool.status),
+    }
     if connections:
         entry["connections"] = [
             {
@@ -66,6 +76,7 @@ def figures(status: PoolStatus) -> dict[str, Any]:
         "in_use": status.checkedout,
         "idle": status.checkedin,
         "overflow": status.overflow,
+        "peak_open": status.peak_open,
         "opening": status.opening,
         "waiting": status.waiting,
         "oldest_wait_s": round(status.oldest_wait, 3),
@@ -73,6 +84,8 @@ def figures(status: PoolStatus) -> dict[str, Any]:
         "checkouts": status.checkouts,
         "waits": status.waits,
         "waited_s": round(status.waited, 6),
+        "p95_wait_s": status.p95_wait,
+        "wait_buckets": status.wait_buckets,
         "timeouts": status.timeouts,
         "refused": status.refused,
         "connects": status.connects,

@@ -6,6 +6,7 @@ to the first folder that it can use, and a reader looks into all of them.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -18,26 +19,10 @@ SHARED = Path("/run/django-poolrouter")
 NAME = "django-poolrouter"
 
 
-def writable_folder() -> Path:
-    """Return a folder for this process's board, made if need be.
-
-    Raises:
-        OSError: there is none that could be used safely.
-
-    """
-    reasons = []
-    for folder in candidates(os.getuid()):
-        try:
-            _prepare(folder)
-        except OSError as error:
-            reasons.append(str(error))
-        else:
-            return folder
-    raise OSError("; ".join(reasons))
-
-
 def readable_folders() -> list[Path]:
     """Return the folders in which boards of this user may lie; root sees all users'."""
+    if not hasattr(os, "getuid"):  # Windows
+        return []
     folders = list(candidates(os.getuid()))
     if os.getuid() == 0:
         for parent in (Path("/dev/shm"), Path(tempfile.gettempdir())):  # noqa: S108
@@ -56,13 +41,18 @@ def candidates(uid: int) -> Iterator[Path]:
     yield Path(tempfile.gettempdir()) / f"{NAME}-{uid}"
 
 
-def _prepare(folder: Path) -> None:
-    """Make the folder, or check that one found there is safe to write to."""
+def prepare(folder: Path) -> None:
+    """Make the folder, or check that one found there is safe to write to.
+
+    Raises:
+        OSError: it cannot be used.
+
+    """
     if folder != SHARED:
         # Anybody may create names in /tmp: a folder of somebody else's is not ours to trust.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid not in (os.getuid(), 0):
-            raise PermissionError(f"{folder} is not a folder of this user")
+            raise PermissionError(errno.EPERM, "not a folder of this user")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(f"{folder} cannot be written to")
+        raise PermissionError(errno.EACCES, "cannot be written to")

@@ -14,13 +14,30 @@ import json
 import mmap
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-MAGIC = int.from_bytes(b"DJPOOLR1", "little")
-SEGMENT_MAGIC = int.from_bytes(b"DJPOOLS1", "little")
+MAGIC = int.from_bytes(b"DJPOOLR2", "little")
+SEGMENT_MAGIC = int.from_bytes(b"DJPOOLS2", "little")
 HEADER = mmap.ALLOCATIONGRANULARITY
 SUFFIX = ".board"
 _PREFIX = struct.Struct("<4q")
+
+
+def file_name(namespace: str, token: str, suffix: str) -> str:
+    """Return a file's name; the token tells it from others and has no hyphen."""
+    return f"{quote(namespace, safe='')}-{token}{suffix}"
+
+
+def files(folder: Path, namespace: str, suffix: str) -> list[Path]:
+    """Return a project's files of one kind."""
+    wanted = quote(namespace, safe="")
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.name.endswith(suffix) and path.stem.rpartition("-")[0] == wanted
+    )
 
 
 def pack_header(process: dict[str, Any]) -> bytes:

@@ -10,7 +10,10 @@ from .report import PoolReport, Report
 Row = Sequence[str]
 Paint = Callable[[str, str], str]
 
-FIGURES = ("USED", "IDLE", "OPEN", "MAX", "WAIT", "MAXWAIT", "OLDEST", "TIMEOUTS", "ERRORS")
+FIGURES = (
+    *("USED", "IDLE", "TOTAL", "MAX", "WAIT", "MAXWAIT", "OLDEST", "P95WAIT"),
+    *("TIMEOUTS", "ERRORS"),
+)
 
 
 def pool_rows(report: Report) -> list[Row]:
@@ -18,7 +21,7 @@ def pool_rows(report: Report) -> list[Row]:
     rows: list[Row] = [("ALIAS", "ROLE", "PROFILE", "PROCS", *FIGURES, "STATE")]
     for pool in report.pools:
         head = (pool.alias, role(pool), pool.profile, str(pool.processes))
-        rows.append((*head, *_figures(pool.status), state(pool.status, pool.processes)))
+        rows.append((*head, *_figures(pool.status), pool.state))
     return rows
 
 
@@ -28,7 +31,7 @@ def process_rows(report: Report) -> list[Row]:
     for process in report.processes:
         for pool in process.pools:
             head = (str(process.pid), process.command, process.started_at, pool.alias)
-            rows.append((*head, *_figures(pool.status), state(pool.status, 1)))
+            rows.append((*head, *_figures(pool.status), pool.state))
     return rows
 
 
@@ -56,15 +59,6 @@ def connection_rows(report: Report) -> list[Row]:
 def role(pool: PoolReport) -> str:
     """Return the role, with the cluster where it is not the alias itself."""
     return f"replica of {pool.cluster}" if pool.role == "replica" else pool.role
-
-
-def state(status: PoolStatus, processes: int) -> str:
-    """Return one word for how a pool fares."""
-    if not processes:
-        return "unused"
-    if status.waiting:
-        return "exhausted" if status.checkedout >= status.max else "waiting"
-    return "busy" if status.checkedout >= 0.9 * status.max else "ok"
 
 
 def seconds(value: float) -> str:
@@ -103,6 +97,7 @@ def _figures(status: PoolStatus) -> Row:
         str(status.waiting),
         seconds(status.oldest_wait) if status.waiting else "-",
         seconds(status.oldest_use) if status.checkedout else "-",
-        str(status.timeouts),
-        str(status.connect_errors),
+        seconds(status.p95_wait),
+        str(status.timeouts + status.refused),
+        str(status.connect_errors + status.lost),
     )

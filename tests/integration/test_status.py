@@ -219,7 +219,7 @@ def test_ended_process__leaves_no_board(host: Host) -> None:
     assert worker.process.stdin is not None
     worker.process.stdin.close()
     assert worker.process.wait(10) == 0
-    assert list((host.folder / "boards").glob("*")) == []
+    assert list((host.folder / "boards").glob("*.board")) == []
 
 
 def test_child_of_a_killed_process__does_not_keep_it_listed(host: Host) -> None:
@@ -317,8 +317,9 @@ def test_unusable_folder__costs_the_pools_nothing(
 def test_garbage_in_the_folder__is_passed_over(host: Host) -> None:
     worker = host.worker().do("take")
     board = next((host.folder / "boards").glob("*.board"))
-    board.with_name(board.name.split("-")[0] + "-1-ffff.board").write_bytes(b"")
-    board.with_name(board.name.split("-")[0] + "-2-ffff.board").write_bytes(b"x" * 5000)
+    for token, content in {"1_ffff": b"", "2_ffff": b"x" * 5000}.items():
+        name = f"{board.name.split('-')[0]}-{token}.board"
+        board.with_name(name).write_bytes(content)
     assert host.pids() == {worker.pid}
 
 

@@ -115,10 +115,7 @@ def _has_failed(report: Report, condition: str | None) -> bool:
     if condition == "waiting":
         return any(pool.status.waiting for pool in report.pools)
     if condition == "exhausted":
-        return any(
-            pool.status.waiting and pool.status.checkedout >= pool.status.max
-            for pool in report.pools
-        )
+        return any(pool.state == "exhausted" for pool in report.pools)
     if condition == "unhealthy":
         return not all(PoolHealthMonitor(pool.alias).is_healthy() for pool in report.pools)
     return False
