@@ -66,6 +66,7 @@ class Host:
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
             "DJANGO_SETTINGS_MODULE": "hostsettings",
+            "KEY": str(folder),  # a project of its own: totals outlive processes
             "NAME": str(folder / "db.sqlite3"),
             "POOLROUTER_RUNTIME_DIR": str(folder / "boards"),
         }
