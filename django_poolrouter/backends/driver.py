@@ -35,7 +35,7 @@ class ServerSession:
     """What a server says of one session, now."""
 
     state: str
-    """In the server's words: "active", "idle in transaction", "Sleep", …"""
+    """"active", "idle", "idle in transaction", or another word of the server's."""
     state_age_s: float | None = None
     transaction_age_s: float | None = None
     """None outside a transaction, and where the server does not say."""
@@ -88,9 +88,12 @@ class Driver:
         """Tell whether an error says that the server or the session takes no writes."""
         return False
 
-    def sessions(self, connection: Any) -> dict[int, ServerSession]:
-        """Ask the server what its sessions do, by ``backend_id``; raises what the driver raises."""
-        return {}
+    def sessions(self, connection: Any) -> dict[int, ServerSession] | None:
+        """Ask the server what its sessions do, by ``backend_id``; raises what the driver raises.
+
+        None where there is no server, or none that tells.
+        """
+        return None
 
     # -- replication ----------------------------------------------------------------------
 

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from ..pooling import PoolStatus
 from ..pooling.histogram import WAIT_BOUNDS
-from .report import VERSION, PoolReport, ProcessPool, ProcessReport, Report
+from .rates import Rates
+from .report import (
+    VERSION,
+    ConnectionReport,
+    PoolReport,
+    ProcessPool,
+    ProcessReport,
+    Report,
+)
 
 
-def document(report: Report, *, connections: bool = False) -> dict[str, Any]:
-    """Return the report as plain data; with every connection where asked for."""
+def document(
+    report: Report, *, connections: bool = False, rates: Mapping[str, Rates] | None = None
+) -> dict[str, Any]:
+    """Return the report as plain data; with connections and rates where asked for."""
     return {
         "version": VERSION,
         "generated_at": report.generated_at.isoformat(timespec="milliseconds"),
         "host": report.host,
-        "pools": [_pool(pool) for pool in report.pools],
+        "pools": [_pool(pool, rates) for pool in report.pools],
         "processes": [_process(process, connections) for process in report.processes],
         "wait_bounds_s": WAIT_BOUNDS,
         "warnings": report.warnings,
     }
 
 
-def _pool(pool: PoolReport) -> dict[str, Any]:
-    return {
+def _pool(pool: PoolReport, rates: Mapping[str, Rates] | None) -> dict[str, Any]:
+    entry = {
         "alias": pool.alias,
         "role": pool.role,
         "cluster": pool.cluster,
@@ -34,6 +46,9 @@ def _pool(pool: PoolReport) -> dict[str, Any]:
         "state": pool.state,
         **figures(pool.status),
     }
+    if rates is not None:
+        entry["rates"] = asdict(rates[pool.alias]) if pool.alias in rates else None
+    return entry
 
 
 def _process(process: ProcessReport, connections: bool) -> dict[str, Any]:
@@ -53,18 +68,20 @@ def _process_pool(pool: ProcessPool, connections: bool) -> dict[str, Any]:
         **figures(pool.status),
     }
     if connections:
-        entry["connections"] = [
-            {
-                "state": connection.state,
-                "state_age_s": round(connection.state_age_s, 3),
-                "age_s": round(connection.age_s, 3),
-                "uses": connection.uses,
-                "thread": connection.thread,
-                "backend": connection.backend,
-            }
-            for connection in pool.connections
-        ]
+        entry["connections"] = list(map(_connection, pool.connections))
     return entry
+
+
+def _connection(connection: ConnectionReport) -> dict[str, Any]:
+    return {
+        "state": connection.state,
+        "state_age_s": round(connection.state_age_s, 3),
+        "age_s": round(connection.age_s, 3),
+        "uses": connection.uses,
+        "thread": connection.thread,
+        "backend": connection.backend,
+        "server": asdict(connection.server) if connection.server else None,
+    }
 
 
 def figures(status: PoolStatus) -> dict[str, Any]:

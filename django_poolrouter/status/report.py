@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -48,6 +49,8 @@ class Report:
     """The pools of the project on this host."""
 
     generated_at: datetime
+    clock: float
+    """Monotonic seconds, to tell what time lies between two reports."""
     host: str
     pools: tuple[PoolReport, ...]
     processes: tuple[ProcessReport, ...]
@@ -69,6 +72,7 @@ def collect(alias: str | None = None) -> Report:
     )
     return Report(
         generated_at=datetime.now(UTC),
+        clock=time.monotonic(),
         host=socket.gethostname(),
         pools=tuple(_sum_up(processes, found.ended, alias)),
         processes=processes,

@@ -13,18 +13,20 @@ from typing import Any
 
 import pytest
 
-from tests.databases import eventually
+from tests.conftest import Vendor
+from tests.databases import ENGINES, eventually
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = """
-import os
+import json, os
 SECRET_KEY = os.environ.get("KEY", "for-tests")
 INSTALLED_APPS = ["django_poolrouter"]
 POOLROUTER = {"PROFILES": {"tiny": {"pool_size": 2, "max_overflow": 1, "pool_timeout": 30}}}
 NAME = os.environ["NAME"]
 DATABASES = {
     "default": {
-        "ENGINE": "django_poolrouter.backends.sqlite3", "NAME": NAME, "OPTIONS": {"pool": "tiny"},
+        "ENGINE": "django_poolrouter.backends.sqlite3", "NAME": NAME,
+        **json.loads(os.environ.get("SERVER", "{}")), "OPTIONS": {"pool": "tiny"},
     },
     "unopened": {
         "ENGINE": "django_poolrouter.backends.sqlite3", "NAME": NAME, "OPTIONS": {"pool": "batch"},
@@ -46,12 +48,14 @@ for line in sys.stdin:
     match line.split():
         case ["take"]: leases.append(pool.checkout())
         case ["give"]: lease = leases.pop(); lease.pool.checkin(lease)
+        case ["run", *sql]: leases[-1].connection.cursor().execute(" ".join(sql))
         case ["wait"]: threading.Thread(target=pool.checkout, daemon=True).start()
         case ["fork"]:
             import os
             if os.fork() == 0:
                 import time; time.sleep(60); os._exit(0)
         case ["close"]: pools.dispose_all()
+        case ["thread"]: print(threading.get_ident())
     print("done", flush=True)
 """
 
@@ -98,6 +102,12 @@ class Host:
     def default(self) -> dict[str, Any]:
         return next(pool for pool in self.status()["pools"] if pool["alias"] == "default")
 
+    def connections(self, *arguments: str) -> list[dict[str, Any]]:
+        processes = self.status("--database", "default", "--connections", *arguments)["processes"]
+        return [
+            c for process in processes for pool in process["pools"] for c in pool["connections"]
+        ]
+
     def pids(self) -> set[int]:
         return {process["pid"] for process in self.status()["processes"]}
 
@@ -123,6 +133,16 @@ class Worker:
             self.process.stdin.flush()
             assert self.process.stdout.readline() == "done\n"
         return self
+
+    @property
+    def thread(self) -> int:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("thread\n")
+        self.process.stdin.flush()
+        number = int(self.process.stdout.readline())
+        assert self.process.stdout.readline() == "done\n"
+        return number
 
     def end(self) -> None:
         self.process.kill()
@@ -322,6 +342,45 @@ def test_garbage_in_the_folder__is_passed_over(host: Host) -> None:
         name = f"{board.name.split('-')[0]}-{token}.board"
         board.with_name(name).write_bytes(content)
     assert host.pids() == {worker.pid}
+
+
+def test_server__names_a_connection_left_idle_in_transaction(host: Host, server: Vendor) -> None:
+    host.environment["SERVER"] = json.dumps({"ENGINE": ENGINES[server.name], **server.settings})
+    # MariaDB knows of a transaction when it has touched a table, and keeps no last query.
+    look, query = {
+        "postgresql": ("SELECT 4711", "SELECT 4711"),
+        "mariadb": ("SELECT 1 FROM mysql.innodb_table_stats", None),
+    }[server.name]
+    worker = host.worker().do("take", "take", "give", "take", "run BEGIN", f"run {look}")
+    [process] = host.status("--server", "--database", "default")["processes"]
+    idle, holding = sorted(process["pools"][0]["connections"], key=lambda c: c["uses"])
+    assert process["pid"] == worker.pid
+    assert holding["state"] == idle["state"] == "in_use"
+    assert holding["thread"] == worker.thread
+    assert idle["server"]["state"] == "idle"
+    assert holding["server"]["state"] == "idle in transaction"
+    assert holding["server"]["transaction_age_s"] >= 0
+    assert holding["server"]["query"] == query
+    assert "idle in transaction" in host.run("poolstatus", "--connections", "--server").stdout
+
+
+def test_server__tells_which_connections_it_does_not_know(host: Host, postgresql: Any) -> None:
+    settings = {"ENGINE": ENGINES["postgresql"], **postgresql.settings("primary", "postgres")}
+    host.environment["SERVER"] = json.dumps(settings)
+    host.worker().do("take")
+    [connection] = host.connections("--server")
+    postgresql.sql("primary", f"SELECT pg_terminate_backend({connection['backend']}, 10000)")
+    [connection] = host.connections("--server")
+    assert (connection["state"], connection["server"]["state"]) == ("in_use", "gone")
+
+
+def test_server__that_does_not_answer_is_a_line_and_no_failure(host: Host) -> None:
+    host.worker().do("take")
+    missing = str(host.folder / "no" / "such" / "folder.sqlite3")
+    done = host.run("poolstatus", "--server", NAME=missing)
+    assert done.returncode == 0
+    assert "warning: cannot ask the server of 'default': unable to open" in done.stdout
+    assert "in_use" in done.stdout
 
 
 def test_board__holds_no_secret(host: Host) -> None:

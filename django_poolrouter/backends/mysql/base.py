@@ -11,13 +11,28 @@ from django.db.backends.utils import debug_transaction
 from django.utils.functional import cached_property
 
 from ...routing import Position
-from ..driver import Deadline, Driver, Fault, ServerFacts
+from ..driver import Deadline, Driver, Fault, ServerFacts, ServerSession
 from ..mixin import PooledDatabaseWrapper
 from . import replication
 from .watched import WatchedConnection
 
 # ER_OPTION_PREVENTS_STATEMENT (of which --read-only is one) and ER_READ_ONLY_MODE.
 READ_ONLY = ((1290,), (1836,))
+SESSIONS = """
+SELECT id, command, time, state, left(info, 1000) FROM information_schema.processlist
+"""
+# These need privileges that an application seldom has.
+TRANSACTIONS = """
+SELECT trx_mysql_thread_id, timestampdiff(SECOND, trx_started, now())
+  FROM information_schema.innodb_trx
+"""
+LAST_STATEMENTS = """
+SELECT processlist_id, left(sql_text, 1000)
+  FROM performance_schema.events_statements_current
+  JOIN performance_schema.threads USING (thread_id)
+ WHERE processlist_id IS NOT NULL AND sql_text IS NOT NULL
+"""
+
 # Of the client: no connection, gone away, lost during the query, lost at a read.  Of the
 # server: it shuts down, the connection was killed.
 LOST = frozenset({0, 2002, 2003, 2006, 2013, 2055, 1053, 1927})
@@ -71,6 +86,22 @@ class MySQLDriver(Driver):
     @staticmethod
     def refused_write(error: BaseException) -> bool:
         return isinstance(error, MySQLdb.Error) and error.args[:1] in READ_ONLY
+
+    def sessions(self, connection: Any) -> dict[int, ServerSession]:
+        transactions = _pairs(connection, TRANSACTIONS)
+        statements = _pairs(connection, LAST_STATEMENTS)
+        cursor = connection.cursor()
+        cursor.execute(SESSIONS)
+        return {
+            number: ServerSession(
+                state=_state(command, number in transactions),
+                state_age_s=float(age),
+                transaction_age_s=transactions.get(number),
+                waits_for=state or None,
+                query=query or statements.get(number),
+            )
+            for number, command, age, state, query in cursor.fetchall()
+        }
 
     def close_cursor(self, cursor: Any) -> None:
         """Close what has its rows already.
@@ -134,6 +165,24 @@ class MySQLDriver(Driver):
         if "user" not in known or not isinstance(connection, WatchedConnection):
             raise NotImplementedError("the account is in an option file")
         connection.log_in(known)
+
+
+def _pairs(connection: Any, sql: str) -> dict[int, Any]:
+    """Return the rows of two columns, or nothing where this account may not see them."""
+    cursor = connection.cursor()
+    try:
+        cursor.execute(sql)
+    except MySQLdb.Error:
+        return {}
+    return dict(cursor.fetchall())
+
+
+def _state(command: str, in_transaction: bool) -> str:
+    if command == "Query":
+        return "active"
+    if command == "Sleep":
+        return "idle in transaction" if in_transaction else "idle"
+    return command.lower()
 
 
 class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):

@@ -9,7 +9,7 @@ from django.db.backends.postgresql import base
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from ...routing import Position
-from ..driver import Deadline, Driver, Fault, ServerFacts
+from ..driver import Deadline, Driver, Fault, ServerFacts, ServerSession
 from ..mixin import PooledDatabaseWrapper
 from . import replication
 
@@ -30,6 +30,16 @@ SELECT current_setting('server_version'),
        current_setting('max_connections')::int
          - current_setting('superuser_reserved_connections')::int
          - coalesce(current_setting('reserved_connections', true), '0')::int
+"""
+
+SESSIONS = """
+SELECT pid, state,
+       extract(epoch FROM clock_timestamp() - state_change)::float,
+       extract(epoch FROM clock_timestamp() - xact_start)::float,
+       wait_event_type || ': ' || wait_event,
+       nullif(left(query, 1000), '<insufficient privilege>')
+  FROM pg_stat_activity
+ WHERE backend_type = 'client backend'
 """
 
 
@@ -77,6 +87,11 @@ class PsycopgDriver(Driver):
     @staticmethod
     def refused_write(error: BaseException) -> bool:
         return getattr(error, "sqlstate", None) == READ_ONLY
+
+    def sessions(self, connection: Any) -> dict[int, ServerSession]:
+        rows = connection.execute(SESSIONS, prepare=False).fetchall()
+        # No state: it belongs to another role, and this one is not in pg_monitor.
+        return {pid: ServerSession(state or "hidden", *rest) for pid, state, *rest in rows}
 
     def written(self, connection: Any, timeout: float) -> Position | None:
         return self._position(connection, timeout, of_replica=False)
