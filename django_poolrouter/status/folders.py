@@ -25,7 +25,7 @@ def readable_folders() -> list[Path]:
         return []
     folders = list(candidates(os.getuid()))
     if os.getuid() == 0:
-        for parent in (Path("/dev/shm"), Path(tempfile.gettempdir())):  # noqa: S108
+        for parent in (Path("/dev/shm"), *_temporary()):  # noqa: S108
             folders += sorted(parent.glob(f"{NAME}-*"))
     return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
 
@@ -38,7 +38,15 @@ def candidates(uid: int) -> Iterator[Path]:
     yield SHARED
     # Memory that other users' clean-up and a service's PrivateTmp leave alone.
     yield Path(f"/dev/shm/{NAME}-{uid}")  # noqa: S108
-    yield Path(tempfile.gettempdir()) / f"{NAME}-{uid}"
+    for temporary in _temporary():
+        yield temporary / f"{NAME}-{uid}"
+
+
+def _temporary() -> list[Path]:
+    try:
+        return [Path(tempfile.gettempdir())]
+    except OSError:  # in a container, no folder may be writable at all
+        return []
 
 
 def prepare(folder: Path) -> None:
