@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .backends.driver import Driver
     from .stores import Store
 
-KEYS = ("PROFILES", "ROUTING", "NAMESPACE", "RUNTIME_DIR")
+KEYS = ("PROFILES", "ROUTING", "NAMESPACE", "RUNTIME_DIR", "CONTROL")
 
 STORES = {
     "cookie": "django_poolrouter.stores.CookieStore",
@@ -175,6 +175,11 @@ def runtime_dir() -> str | None:
     return str(chosen) if chosen else None
 
 
+def takes_orders() -> bool:
+    """Tell whether processes carry out the orders of ``poolctl``."""
+    return _poolrouter().get("CONTROL") is True
+
+
 def settings_module() -> str:
     """Return the name of the settings module, or an empty string."""
     return str(getattr(settings, "SETTINGS_MODULE", None) or "")
@@ -195,6 +200,9 @@ def problems() -> list[Problem]:
     found: list[Problem] = []
     _collect(profiles, found)
     _collect(clusters, found)
+    if not isinstance(control := _poolrouter().get("CONTROL", False), bool):
+        text = f"must be True or False, not {options.shorten(control)}."
+        found.append(Problem("POOLROUTER['CONTROL']", text))
     for alias, database in databases().items():
         if backend(database["ENGINE"]):
             _collect(lambda a=alias, d=database: pool_config(a, d), found)  # type: ignore[misc]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,8 @@ class Registry:
         """Makes the page for a new pool's figures; private memory where it is None."""
         self.after_fork: list[Callable[[], None]] = []
         """Called in a forked child, after the pools were dropped."""
+        self.drained: Callable[[], Collection[str]] = frozenset
+        """Tells which replicas an operator has taken out of routing."""
         self._start()
 
     def _start(self) -> None:
@@ -146,6 +148,11 @@ class Registry:
         for pool in self.all_pools():
             pool.dispose()
 
+    def clear(self, alias: str) -> None:
+        """Replace every connection of an alias: idle ones now, leased ones at checkin."""
+        for pool in self.all_pools(alias):
+            pool.clear()
+
     def in_use(self, alias: str) -> int:
         """Return how many connections of an alias are leased in this process."""
         return sum(pool.status().checkedout for pool in self.all_pools(alias))
@@ -164,6 +171,7 @@ class Registry:
             configs = conf.clusters()
             if self._topology is None or self._topology[0] is not configs:
                 self._topology = (configs, Topology(map(self._make_cluster, configs)))
+                self.leave_out(self.drained())
         except ConfigError as error:
             raise conf.improperly(error) from None
         return self._topology[1]
@@ -176,6 +184,12 @@ class Registry:
             PooledServers() if conf.has_servers(config) else None,
             tells_positions=conf.tells_positions(config),
         )
+
+    def leave_out(self, replicas: Collection[str]) -> None:
+        """Send no more reads to these replicas, and to all others again."""
+        topology = self._topology[1] if self._topology else None
+        for cluster in topology.clusters.values() if topology else ():
+            cluster.leave_out(replicas)
 
     # -- fork ------------------------------------------------------------------------------
 

@@ -38,7 +38,7 @@ WORKER = """
 import sys, threading
 import django; django.setup()
 from django.db import connection
-from django_poolrouter import pools
+from django_poolrouter import clusters, pools
 pool = pools["default"]
 leases = []
 for line in sys.stdin:
@@ -53,6 +53,8 @@ for line in sys.stdin:
                 import time; time.sleep(60); os._exit(0)
         case ["close"]: pools.dispose_all()
         case ["thread"]: print(threading.get_ident())
+        case ["read"]:
+            with clusters["default"].read_session() as wrapper: print(wrapper.alias)
     print("done", flush=True)
 """
 
@@ -131,15 +133,15 @@ class Worker:
             assert self.process.stdout.readline() == "done\n"
         return self
 
-    @property
-    def thread(self) -> int:
+    def ask(self, verb: str) -> str:
+        """Do what prints one line."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write("thread\n")
+        self.process.stdin.write(f"{verb}\n")
         self.process.stdin.flush()
-        number = int(self.process.stdout.readline())
+        answer = self.process.stdout.readline().strip()
         assert self.process.stdout.readline() == "done\n"
-        return number
+        return answer
 
     def leave(self) -> None:
         """Let it come to its end in order."""

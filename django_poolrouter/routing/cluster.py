@@ -194,6 +194,10 @@ class Cluster:
             return None
         return self.primary
 
+    def leave_out(self, drained: Collection[str]) -> None:
+        """Read from none of these replicas from now on, and from all others again."""
+        self.known.leave_out(drained)
+
     def take_turn(self) -> str:
         """Return the next replica, whatever the scope; the primary if there is none.
 

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from ..pooling.counters import (
     add,
     read,
 )
-from . import layout, retired
+from . import files, layout, retired
 from .folders import readable_folders
 from .retired import Retired
 
@@ -85,6 +85,12 @@ class ProcessReport:
     command: str
     started_at: str
     pools: tuple[ProcessPool, ...]
+    folder: Path = Path()
+    """Where its board lies."""
+    owner: int = 0
+    """The user that it runs as."""
+    orders: int | None = None
+    """The last order that it has carried out (see ``orders``); None if it takes none."""
 
 
 @dataclass(slots=True)
@@ -101,7 +107,6 @@ class Found:
 @dataclass(frozen=True, slots=True)
 class _Board:
     path: Path
-    owner: int
     alive: bool
     process: ProcessReport
 
@@ -129,7 +134,7 @@ def clear_away(folder: Path, namespace: str, patience: float = 0) -> None:
 
 
 def _read_folder(folder: Path, namespace: str, found: Found, patience: float = PATIENCE) -> None:
-    with retired.locked(folder, patience) as is_ours:
+    with files.locked(folder, patience) as is_ours:
         known = retired.load(folder, namespace)
         found.ended += known
         dead = []
@@ -142,7 +147,7 @@ def _read_folder(folder: Path, namespace: str, found: Found, patience: float = P
         for board in dead:
             pools = {pool.alias: pool.status for pool in board.process.pools}
             rest = Retired.of(board.path.name, pools)
-            left.setdefault(board.owner, []).append(rest)
+            left.setdefault(board.process.owner, []).append(rest)
             if not rest.boards <= known.boards:
                 found.ended += rest
         for owner, rests in left.items() if is_ours else ():
@@ -153,7 +158,7 @@ def _read_folder(folder: Path, namespace: str, found: Found, patience: float = P
 
 
 def _boards(folder: Path, namespace: str, found: Found) -> Iterator[_Board]:
-    for path in layout.files(folder, namespace, layout.SUFFIX):
+    for path in files.of_project(folder, namespace, layout.SUFFIX):
         try:
             board = _read_board(path)
         except FileNotFoundError:  # its process has ended meanwhile
@@ -181,7 +186,8 @@ def _read_board(path: Path) -> _Board | None:
                 return None
             path.unlink()
             raise FileNotFoundError(path) from None
-        return _Board(path, os.fstat(descriptor).st_uid, alive, process)
+        process = replace(process, folder=path.parent, owner=os.fstat(descriptor).st_uid)
+        return _Board(path, alive, process)
 
 
 def _is_locked(descriptor: int) -> bool:
@@ -197,7 +203,7 @@ def _is_locked(descriptor: int) -> bool:
 
 
 def _parse(view: memoryview) -> ProcessReport:
-    process, segments = layout.parse(view)
+    process, orders, segments = layout.parse(view)
     now = time.monotonic_ns()
     pools: dict[str, ProcessPool] = {}
     for meta, words in segments:
@@ -207,7 +213,11 @@ def _parse(view: memoryview) -> ProcessReport:
         known = pools.get(found.alias)
         pools[found.alias] = _merge(known, found) if known else found
     return ProcessReport(
-        process["pid"], process["command"], process["started_at"], tuple(pools.values())
+        process["pid"],
+        process["command"],
+        process["started_at"],
+        tuple(pools.values()),
+        orders=orders if process["takes_orders"] else None,
     )
 
 

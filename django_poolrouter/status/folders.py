@@ -19,6 +19,22 @@ SHARED = Path("/run/django-poolrouter")
 NAME = "django-poolrouter"
 
 
+def first_usable(uid: int) -> Path:
+    """Return the folder that a new board would be made in.
+
+    Raises:
+        OSError: there is none.
+
+    """
+    for folder in candidates(uid):
+        try:
+            prepare(folder)
+        except OSError:
+            continue
+        return folder
+    raise OSError(errno.EROFS, "no folder for status files can be written to")
+
+
 def readable_folders() -> list[Path]:
     """Return the folders in which boards of this user may lie; root sees all users'."""
     if not hasattr(os, "getuid"):  # Windows

@@ -1,6 +1,7 @@
 """The file in which a process shows its pools, a *board*.
 
-    header    magic, length of the JSON, JSON of the process; HEADER bytes in all
+    header    magic, length of the JSON, number of the last order carried out, JSON of the
+              process; HEADER bytes in all
     segment   magic, length of the segment, length of the JSON, offset of the words,
               JSON of the pool, words (see ``pooling.counters``); one for each pool
 
@@ -14,30 +15,14 @@ import json
 import mmap
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 MAGIC = int.from_bytes(b"DJPOOLR2", "little")
 SEGMENT_MAGIC = int.from_bytes(b"DJPOOLS2", "little")
 HEADER = mmap.ALLOCATIONGRANULARITY
+ORDERS_AT = 16
 SUFFIX = ".board"
 _PREFIX = struct.Struct("<4q")
-
-
-def file_name(namespace: str, token: str, suffix: str) -> str:
-    """Return a file's name; the token tells it from others and has no hyphen."""
-    return f"{quote(namespace, safe='')}-{token}{suffix}"
-
-
-def files(folder: Path, namespace: str, suffix: str) -> list[Path]:
-    """Return a project's files of one kind."""
-    wanted = quote(namespace, safe="")
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.name.endswith(suffix) and path.stem.rpartition("-")[0] == wanted
-    )
 
 
 def pack_header(process: dict[str, Any]) -> bytes:
@@ -54,17 +39,20 @@ def pack_segment(pool: dict[str, Any], words: int) -> tuple[bytes, int, int]:
     return _PREFIX.pack(0, length, len(text), start) + text, length, start
 
 
-def parse(board: memoryview) -> tuple[dict[str, Any], Iterator[tuple[dict[str, Any], memoryview]]]:
-    """Return the process and its pools, each with its words.
+def parse(
+    board: memoryview,
+) -> tuple[dict[str, Any], int, Iterator[tuple[dict[str, Any], memoryview]]]:
+    """Return the process, its last order, and its pools, each with its words.
 
     Raises:
         ValueError: this is no board, or one of another version.
 
     """
-    magic, length, _, _ = _PREFIX.unpack_from(board)
+    magic, length, orders, _ = _PREFIX.unpack_from(board)
     if magic != MAGIC:
         raise ValueError("not a board of this version")
-    return json.loads(bytes(board[_PREFIX.size : _PREFIX.size + length])), _segments(board)
+    process = json.loads(bytes(board[_PREFIX.size : _PREFIX.size + length]))
+    return process, orders, _segments(board)
 
 
 def _segments(board: memoryview) -> Iterator[tuple[dict[str, Any], memoryview]]:

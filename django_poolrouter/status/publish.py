@@ -17,6 +17,7 @@ import mmap
 import os
 import secrets
 import socket
+import struct
 import sys
 import threading
 import time
@@ -28,9 +29,10 @@ from typing import TYPE_CHECKING, Any
 from .. import conf
 from ..pooling import Page
 from ..pooling.counters import words_needed
-from . import layout
+from . import files, layout, orders
 from .boards import clear_away
 from .folders import candidates, prepare
+from .orders import Follower
 
 try:
     import fcntl
@@ -52,11 +54,13 @@ class Publisher:
         self._registry = registry
         self._lock = threading.Lock()  # guards the fields below
         self._board: Board | None = None
+        self._follower: Follower | None = None
         self._has_told = False
 
     def start(self) -> None:
         """Show all pools that are made from now on."""
         self._registry.publish = self.page
+        self._registry.drained = orders.drained
         self._registry.after_fork.append(self._after_fork)
         # Before the pools register theirs, so it runs after they were closed.
         atexit.register(self._remove)
@@ -69,10 +73,22 @@ class Publisher:
             try:
                 if self._board is None:
                     self._board = _make_board()
+                    self._follower = self._follow(self._board)
+                if self._follower is not None:
+                    self._registry.housekeeper.watch(self._follower)
                 return Page(self._board.add_segment({**meta, "words": words}, words))
             except (OSError, AttributeError) as error:  # the latter on Windows
                 self._tell(f"pool {pool.alias!r} is not shown to poolstatus: {error}")
         return Page.private(config.max)
+
+    def _follow(self, board: Board) -> Follower | None:
+        """Take orders, if the settings say so."""
+        if not conf.takes_orders():
+            return None
+        name = files.name(conf.namespace(), str(os.getuid()), orders.SUFFIX)
+        registry = self._registry
+        path = board.path.with_name(name)
+        return Follower(path, registry.clear, registry.leave_out, board.note_order)
 
     def _tell(self, what: str) -> None:
         # Once: the same disk is full for every pool.
@@ -81,6 +97,7 @@ class Publisher:
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
+        self._follower = None
         board, self._board = self._board, None
         if board is not None:
             board.close()
@@ -119,7 +136,7 @@ class Board:
         """Make the file in ``folder``; it appears locked and complete, or not at all."""
         namespace = conf.namespace()
         token = f"{os.getpid()}_{secrets.token_hex(4)}"
-        self.path = folder / layout.file_name(namespace, token, layout.SUFFIX)
+        self.path = folder / files.name(namespace, token, layout.SUFFIX)
         self._maps: list[mmap.mmap] = []
         draft = self.path.with_suffix(".draft")
         self._lock = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -157,6 +174,10 @@ class Board:
         self._size += length
         return at
 
+    def note_order(self, number: int) -> None:
+        """Show that an order was carried out."""
+        os.pwrite(self._file, struct.pack("<q", number), layout.ORDERS_AT)
+
     def close(self) -> None:
         """Let go of the file without unlocking it: in a forked child it is the parent's."""
         os.close(self._lock)
@@ -177,6 +198,7 @@ def _describe_process() -> dict[str, Any]:
         "started_at": datetime.fromtimestamp(_started(), UTC).isoformat(timespec="seconds"),
         "namespace": conf.namespace(),
         "settings": conf.settings_module(),
+        "takes_orders": conf.takes_orders(),
     }
 
 

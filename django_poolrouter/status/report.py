@@ -12,6 +12,7 @@ from .. import conf
 from ..options import ConfigError
 from ..pooling import PoolStatus
 from ..pooling.counters import add
+from . import orders
 from .boards import ConnectionReport, ProcessPool, ProcessReport, read_boards
 from .retired import Retired
 
@@ -19,7 +20,7 @@ __all__ = ["ConnectionReport", "PoolReport", "ProcessPool", "ProcessReport", "Re
 
 VERSION = 1
 # From good to bad: a pool is as bad as in the worst of its processes.
-STATES = ("unused", "drained", "ok", "busy", "waiting", "exhausted")
+STATES = ("unused", "ok", "drained", "busy", "waiting", "exhausted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ def _sum_up(
     processes: tuple[ProcessReport, ...], ended: Retired, wanted: str | None
 ) -> Iterator[PoolReport]:
     roles = _roles()
+    drained = orders.drained()
     for alias, database in conf.databases().items():
         backend = conf.backend(database["ENGINE"])
         if backend is None or wanted not in (None, alias):
@@ -105,9 +107,14 @@ def _sum_up(
             profile=config.profile if config else found[0].profile,
             processes=len(found),
             status=add([*statuses, *_counted(ended.pools, alias)]),
-            state=max((pool.state for pool in found), key=STATES.index, default="unused"),
+            state=_state(found, drained=alias in drained),
             ended=ended.processes.get(alias, 0),
         )
+
+
+def _state(pools: list[ProcessPool], *, drained: bool) -> str:
+    states = [pool.state for pool in pools] + (["drained"] if drained else [])
+    return max(states, key=STATES.index, default="unused")
 
 
 def _counted(ended: Mapping[str, PoolStatus], alias: str) -> list[PoolStatus]:

@@ -10,26 +10,18 @@ two steps leaves a board that the next one only has to remove.
 from __future__ import annotations
 
 import json
-import os
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..pooling import PoolStatus
 from ..pooling.counters import COUNTERS, add
-from . import layout
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from . import files
 
 VERSION = 1
 SUFFIX = ".retired"
-POLL = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +51,10 @@ class Retired:
         return cls(counted, dict.fromkeys(counted, 1), frozenset([board]))
 
 
-@contextmanager
-def locked(folder: Path, patience: float) -> Iterator[bool]:
-    """Hold the lock of the folder, and tell whether it was to be had within ``patience`` s.
-
-    It is the folder itself that is locked: a file made by root would shut out the user.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        held = _lock(descriptor, time.monotonic() + patience)
-        try:
-            yield held
-        finally:
-            if held:
-                # Said, for a child that was forked meanwhile has the descriptor too.
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-    finally:
-        os.close(descriptor)
-
-
 def load(folder: Path, namespace: str) -> Retired:
     """Return what is kept of ended processes; files of other users count if we may read them."""
     found = Retired()
-    for path in layout.files(folder, namespace, SUFFIX):
+    for path in files.of_project(folder, namespace, SUFFIX):
         with suppress(OSError, ValueError, TypeError, KeyError):
             found += _load(path)
     return found
@@ -96,7 +69,7 @@ def fold(folder: Path, namespace: str, owner: int, dead: Iterable[Retired]) -> N
         OSError: the folder cannot be written to, or is full; nothing is changed then.
 
     """
-    path = folder / layout.file_name(namespace, str(owner), SUFFIX)
+    path = folder / files.name(namespace, str(owner), SUFFIX)
     known = Retired()
     with suppress(OSError, ValueError, TypeError, KeyError):
         known = _load(path)
@@ -104,22 +77,9 @@ def fold(folder: Path, namespace: str, owner: int, dead: Iterable[Retired]) -> N
     for one in dead:
         if not one.boards <= known.boards:
             known += one
-    _replace(path, json.dumps(_content(known)).encode(), owner)
+    files.replace(path, json.dumps(_content(known)).encode(), owner)
     for board in known.boards:
         (folder / board).unlink(missing_ok=True)
-
-
-def _lock(descriptor: int, deadline: float) -> bool:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            # Never waits for ever: the holder may have been stopped.
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(POLL)
-        else:
-            return True
 
 
 def _counters(status: PoolStatus) -> PoolStatus:
@@ -155,19 +115,3 @@ def _load(path: Path) -> Retired:
     }
     processes = {alias: figures["processes"] for alias, figures in content["pools"].items()}
     return Retired(pools, processes, frozenset(content["boards"]))
-
-
-def _replace(path: Path, content: bytes, owner: int) -> None:
-    draft = path.with_suffix(".retiring")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    try:
-        if os.geteuid() == 0:
-            os.fchown(descriptor, owner, -1)
-        if os.write(descriptor, content) < len(content):
-            raise OSError("no space left for the totals of ended processes")
-        draft.rename(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(descriptor)

@@ -263,7 +263,7 @@ def test_server__names_a_connection_left_idle_in_transaction(host: Host, server:
     idle, holding = sorted(process["pools"][0]["connections"], key=lambda c: c["uses"])
     assert process["pid"] == worker.pid
     assert holding["state"] == idle["state"] == "in_use"
-    assert holding["thread"] == worker.thread
+    assert holding["thread"] == int(worker.ask("thread"))
     assert idle["server"]["state"] == "idle"
     assert holding["server"]["state"] == "idle in transaction"
     assert holding["server"]["transaction_age_s"] >= 0

@@ -169,8 +169,7 @@ def test_poolstatus__without_any_folder_says_where_it_looked(host: Host) -> None
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=host.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )
