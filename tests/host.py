@@ -20,13 +20,16 @@ POOLROUTER = {
     **json.loads(os.environ.get("POOLROUTER", "{}")),
 }
 NAME = os.environ["NAME"]
+SERVER = json.loads(os.environ.get("SERVER", "{}"))
+MORE = SERVER.pop("MORE_OPTIONS", {})
 DATABASES = {
     "default": {
         "ENGINE": "django_poolrouter.backends.sqlite3", "NAME": NAME,
-        **json.loads(os.environ.get("SERVER", "{}")), "OPTIONS": {"pool": "tiny"},
+        **SERVER, "OPTIONS": {"pool": "tiny", **MORE},
     },
     "unopened": {
-        "ENGINE": "django_poolrouter.backends.sqlite3", "NAME": NAME, "OPTIONS": {"pool": "batch"},
+        "ENGINE": "django_poolrouter.backends.sqlite3", "NAME": NAME,
+        **json.loads(os.environ.get("REPLICA", "{}")), "OPTIONS": {"pool": "batch"},
         "ROUTER": {"REPLICA_OF": "default"},
     },
     "unpooled": {

@@ -16,18 +16,42 @@ Fault = Literal["lost", "conflict"]
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """A number of connections that a server allows."""
+
+    name: str
+    """What sets it, in the server's words."""
+    connections: int
+    shared_by: Literal["server", "account", "database"] = "server"
+    """Whose connections count together."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerFacts:
     """What a server says of itself; None where it does not say."""
 
     version: str
+    identity: str | None = None
+    """The same for two aliases if, and only if, they are on one server."""
     read_only: bool | None = None
-    """Whether it refuses writes, as a replica does."""
+    """Whether it refuses writes, as a replica should."""
+    replicates: bool | None = None
+    """Whether it follows another server."""
     position: int | None = None
     """Bytes of the replication log written (primary) or replayed (replica)."""
     lag_s: float | None = None
     """Seconds since the last replayed transaction, or behind the primary if it knows."""
-    max_connections: int | None = None
-    """Connections that this account may share with all others."""
+    connections: int | None = None
+    """Connections that it has now, of all clients."""
+    idle_limit_s: float | None = None
+    """It closes connections that rest so long; None for never."""
+    limits: tuple[Limit, ...] = ()
+
+    @property
+    def role(self) -> str | None:
+        """What it is: "primary" or "replica"."""
+        is_replica = self.read_only if self.replicates is None else self.replicates
+        return None if is_replica is None else ("replica" if is_replica else "primary")
 
 
 @dataclass(frozen=True, slots=True)

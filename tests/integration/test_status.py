@@ -296,21 +296,3 @@ def test_board__holds_no_secret(host: Host) -> None:
     assert b"secret" not in board.read_bytes()
     assert board.stat().st_mode & 0o077 == 0
     assert board.parent.stat().st_mode & 0o077 == 0
-
-
-def test_poolcheck__tells_who_answers(host: Host) -> None:
-    Path(host.environment["NAME"]).touch()
-    done = host.run("poolcheck")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert [line.split()[:2] for line in done.stdout.splitlines()[1:]] == [
-        ["default", "primary"],
-        ["unopened", "replica"],
-        ["unpooled", "standalone"],
-    ]
-
-
-def test_poolcheck__exits_with_1_when_one_does_not_answer(host: Host) -> None:
-    done = host.run("poolcheck", "--json", NAME=str(host.folder / "no" / "such.sqlite3"))
-    assert done.returncode == 1
-    default = json.loads(done.stdout)["databases"][0]
-    assert (default["healthy"], default["error"]) == (False, "unable to open database file")
