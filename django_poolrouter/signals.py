@@ -1,0 +1,20 @@
+"""Django signals for what happens seldom and matters.
+
+They are sent where it happens, in whatever thread, with no lock held; a receiver that
+raises is logged by Django and disturbs nobody.  Receivers should be quick: somebody waits.
+"""
+
+from __future__ import annotations
+
+from django.dispatch import Signal
+
+pool_exhausted = Signal()
+"""A caller got no connection, in time or at all.
+
+Arguments: ``alias``; ``pool`` (the DatabasePool); ``error`` (PoolTimeout or PoolExhausted).
+"""
+connection_lost = Signal()
+"""A connection was found dead, or was broken when it came back.
+
+Arguments: ``alias``; ``pool``; ``backend``, the server's number of the session, or 0.
+"""
