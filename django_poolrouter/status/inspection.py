@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .. import conf
+from ..errors import PoolError
 from ..health import PoolHealthMonitor, describe
 from ..registry import pools, registry
 from .advice import Use, advise, observe
@@ -74,6 +75,40 @@ def inspect(
         for name, (inspection, _) in asked.items()
         if alias in (None, name)
     ]
+
+
+def measure_lag(alias: str, timeout: float) -> float | None:
+    """Return how many seconds a replica is behind its primary; None if the server cannot tell.
+
+    Args:
+        alias: of the replica.
+        timeout: longest wait for each of the two servers.
+
+    Raises:
+        PoolError: it is no replica by the settings, it follows no server, or one of the two
+            cannot be asked.
+
+    """
+    if _role(alias) != "replica":
+        raise PoolError(f"{alias!r} is not a replica")
+    primary = registry.topology.by_alias[alias].primary
+    replica, leader = (_facts(name, timeout) for name in (alias, primary))
+    if replica.role == "primary":
+        raise PoolError(f"{alias!r} follows no other server")
+    lag = _lag(replica, leader)
+    if lag is None and replica.replicates:
+        raise PoolError(f"the replication of {alias!r} is stopped")
+    return lag
+
+
+def _facts(alias: str, timeout: float) -> ServerFacts:
+    pool = pools[alias]
+    # Asks from a thread that may hang, so that this one does not.
+    health = PoolHealthMonitor(pool, timeout).check_health()
+    if not health.healthy or pool.connector is None:
+        raise PoolError(f"cannot ask {alias!r}: {health.error_message or 'it has no pool'}")
+    with pool.connection(timeout) as raw:
+        return pool.connector.inspect(raw)
 
 
 def _concerns(other: str, alias: str) -> bool:

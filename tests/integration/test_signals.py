@@ -16,7 +16,7 @@ from tests.conftest import Vendor
 from tests.databases import eventually
 from tests.doubles import Task
 
-KILL = {"postgresql": "SELECT pg_terminate_backend({})", "mariadb": "KILL {}"}
+KILL = {"postgresql": "SELECT pg_terminate_backend({}, 5000)", "mariadb": "KILL {}"}
 
 
 @pytest.fixture
