@@ -9,6 +9,7 @@ from django.apps.config import AppConfig
 from django.core.checks import CheckMessage, Error, Info, Warning
 
 from . import conf
+from .check_deployment import check_deployment
 from .options import ConfigError
 from .routing import ClusterConfig
 
@@ -34,6 +35,7 @@ def check_settings(
         *_check_installed(replicated),
         *_check_transactions(replicated),
         *_check_positions(replicated),
+        *check_deployment(clusters, MIDDLEWARE),
     ]
 
 

@@ -6,8 +6,11 @@ overrides POOLROUTER or DATABASES.
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django.conf import settings
@@ -37,6 +40,8 @@ STORES = {
     "cookie": "django_poolrouter.stores.CookieStore",
     "cache": "django_poolrouter.stores.CacheStore",
 }
+# Kinds of Celery workers whose tasks run side by side in one process.
+THREAD_POOLS = ("threads", "gevent", "eventlet")
 
 T = TypeVar("T")
 
@@ -192,7 +197,27 @@ def uses_router(path: str) -> bool:
 
 def uses_middleware(path: str) -> bool:
     """Tell whether MIDDLEWARE has that dotted path, or a subclass."""
-    return any(used == path or _is_subclass(used, path) for used in settings.MIDDLEWARE or ())
+    return bool(middleware_places(path))
+
+
+def middleware_places(path: str) -> list[int]:
+    """Return where in MIDDLEWARE that dotted path stands, or a subclass."""
+    used = settings.MIDDLEWARE or ()
+    return [n for n, one in enumerate(used) if one == path or _is_subclass(one, path)]
+
+
+def declared_threads() -> dict[str, int]:
+    """Return the threads that a process is said to have, by what says so."""
+    found = {}
+    words = shlex.split(os.environ.get("GUNICORN_CMD_ARGS", "").replace("=", " "))
+    for name, value in pairwise(words):
+        if name == "--threads" and value.isdigit():
+            found["GUNICORN_CMD_ARGS"] = int(value)
+    concurrency = getattr(settings, "CELERY_WORKER_CONCURRENCY", None)
+    shares_process = getattr(settings, "CELERY_WORKER_POOL", None) in THREAD_POOLS
+    if isinstance(concurrency, int) and shares_process:
+        found["CELERY_WORKER_CONCURRENCY"] = concurrency
+    return found
 
 
 def problems() -> list[Problem]:
