@@ -44,7 +44,7 @@ def _rates(before: PoolStatus, after: PoolStatus, seconds: float) -> Rates:
     buckets = [
         max(0, new - old) for new, old in zip(after.wait_buckets, before.wait_buckets, strict=True)
     ]
-    at_once = max(0, grown("checkouts", "timeouts") - grown("waits"))
+    at_once = max(0, grown("checkouts") - grown("waits"))
     return Rates(
         seconds=round(seconds, 3),
         checkouts_per_s=round(grown("checkouts") / seconds, 2),

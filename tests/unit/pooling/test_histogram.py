@@ -51,7 +51,7 @@ def test_p95_wait__has_those_that_timed_out() -> None:
     waits = tuple(filled([0.15] * 10))
     status = add([status, replaced(checkouts=10, waits=10, timeouts=0, wait_buckets=waits)])
     assert status.p95_wait == 0.2
-    assert replaced(checkouts=0, waits=10, timeouts=10, wait_buckets=waits).p95_wait == 0.2
+    assert replaced(checkouts=0, timeouts=10, wait_buckets=waits).p95_wait == 0.2
     assert replaced(checkouts=1000, waits=10, wait_buckets=waits).p95_wait == 0.0
 
 
