@@ -7,7 +7,6 @@ overrides POOLROUTER or DATABASES.
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
@@ -209,7 +208,7 @@ def middleware_places(path: str) -> list[int]:
 def declared_threads() -> dict[str, int]:
     """Return the threads that a process is said to have, by what says so."""
     found = {}
-    words = shlex.split(os.environ.get("GUNICORN_CMD_ARGS", "").replace("=", " "))
+    words = os.environ.get("GUNICORN_CMD_ARGS", "").replace("=", " ").split()
     for name, value in pairwise(words):
         if name == "--threads" and value.isdigit():
             found["GUNICORN_CMD_ARGS"] = int(value)

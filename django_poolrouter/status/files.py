@@ -62,7 +62,8 @@ def replace(path: Path, content: bytes, owner: int) -> None:
 
     """
     draft = path.with_name(f"{path.name}.draft")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    draft.unlink(missing_ok=True)  # left by somebody who was killed, or laid there as a trap
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         if os.geteuid() == 0:
             os.fchown(descriptor, owner, -1)

@@ -20,7 +20,7 @@ from typing import Any
 MAGIC = int.from_bytes(b"DJPOOLR2", "little")
 SEGMENT_MAGIC = int.from_bytes(b"DJPOOLS2", "little")
 HEADER = mmap.ALLOCATIONGRANULARITY
-ORDERS_AT = 16
+ORDERS = 2  # the word of the header with the number of the last order
 SUFFIX = ".board"
 _PREFIX = struct.Struct("<4q")
 

@@ -17,7 +17,6 @@ import mmap
 import os
 import secrets
 import socket
-import struct
 import sys
 import threading
 import time
@@ -146,7 +145,9 @@ class Board:
         self._size = 0
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._append(layout.pack_header(_describe_process()))
+            at = self._append(layout.pack_header(_describe_process()))
+            # Mapped like all else: a thread may write to it after the file was closed.
+            self._header = memoryview(mmap.mmap(self._file, self._size, offset=at)).cast("q")
             draft.rename(self.path)
         except OSError:
             self.close()
@@ -176,7 +177,7 @@ class Board:
 
     def note_order(self, number: int) -> None:
         """Show that an order was carried out."""
-        os.pwrite(self._file, struct.pack("<q", number), layout.ORDERS_AT)
+        self._header[layout.ORDERS] = number
 
     def close(self) -> None:
         """Let go of the file without unlocking it: in a forked child it is the parent's."""
