@@ -34,6 +34,8 @@ ROOT = Path(__file__).parents[2]
 SECONDS = float(os.environ.get("POOLROUTER_LOAD_SECONDS", "3"))
 # Connections that open or close take so long to be seen by both sides, on a busy machine.
 AROUND = 0.25
+# Samples that there are at least, however slow the machine is.
+FEWEST = 5
 GUNICORN = ("gunicorn", "tests.loadsite.wsgi", "--workers=3", "--no-control-socket")
 KINDS = {
     "gthread": (*GUNICORN, "--threads=4"),
@@ -171,7 +173,9 @@ class Site:
         with output.open("w") as file:
             watch = subprocess.Popen(command, env=shell, cwd="/", stdout=file)
             try:
+                eventually(lambda: output.stat().st_size, 60)
                 yield documents
+                eventually(lambda: len(output.read_text().splitlines()) >= FEWEST, 60)
             finally:
                 watch.send_signal(signal.SIGINT)
                 watch.wait(30)
@@ -266,7 +270,6 @@ def assert_agreed(documents: list[dict[str, Any]], server: Server) -> None:
         is_open = document["pools"][0]["open"]
         assert min(counts) <= is_open <= max(counts)
         seen.add(is_open)
-    assert len(documents) >= SECONDS * 2
     print(f"{len(documents)} samples, {min(seen)} to {max(seen)} connections")
 
 

@@ -67,6 +67,7 @@ class Command(BaseCommand):
         try:
             report = self._show(options, None)
             while options["watch"] is not None:
+                self.stdout.flush()  # for who reads it through a pipe
                 time.sleep(options["watch"])
                 report = self._show(options, report)
         except KeyboardInterrupt:
