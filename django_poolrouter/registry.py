@@ -9,11 +9,12 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
-from . import conf
+from . import conf, signals
 from .database_pool import DatabasePool
 from .errors import ReplicaUnavailable
 from .manager import PoolManager
@@ -183,6 +184,7 @@ class Registry:
             self.in_use,
             PooledServers() if conf.has_servers(config) else None,
             tells_positions=conf.tells_positions(config),
+            on_change=partial(signals.tell_of_replica, config.primary),
         )
 
     def leave_out(self, replicas: Collection[str]) -> None:

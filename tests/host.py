@@ -57,7 +57,9 @@ for line in sys.stdin:
         case ["close"]: pools.dispose_all()
         case ["thread"]: print(threading.get_ident())
         case ["read"]:
-            with clusters["default"].read_session() as wrapper: print(wrapper.alias)
+            with clusters["default"].read_session() as wrapper, wrapper.cursor() as cursor:
+                cursor.execute("SELECT 1")
+                print(wrapper.alias)
     print("done", flush=True)
 """
 

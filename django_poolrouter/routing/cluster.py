@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .asking import Asker
 from .balancers import Balancer, Candidate
 from .config import ClusterConfig
-from .replicas import Replicas
+from .replicas import OnChange, Replicas
 from .scopes import Scope, Transaction
 from .servers import NoReplica, Servers
 from .using import wish
@@ -34,6 +34,7 @@ class Cluster:
         servers: the way to the servers; None where they cannot be asked.
         tells_positions: whether the servers are of a kind that has positions.
         clock: monotonic seconds.
+        on_change: called with a replica that was ejected, or, and True, is back.
 
     """
 
@@ -46,6 +47,7 @@ class Cluster:
         *,
         tells_positions: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        on_change: OnChange = lambda alias, is_back: None,
     ) -> None:
         self.config = config
         self.primary = config.primary
@@ -66,6 +68,7 @@ class Cluster:
             config.max_lag,
             spare_primary=config.fallback == "primary",
             clock=clock,
+            on_change=on_change,
         )
         """What this process knows of the replicas."""
         self.asker = Asker(self.primary, self.known, servers, clock) if servers else None

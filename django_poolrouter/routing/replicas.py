@@ -16,6 +16,7 @@ from .balancers import Candidate
 from .lag import History
 from .positions import Position
 
+OnChange = Callable[[str, bool], object]
 State = Literal["up", "lagging", "ejected", "drained"]
 
 # Seconds from a failure to the next probe.
@@ -51,6 +52,7 @@ class Replicas:
         spare_primary: rather read from replicas that lag, if most do, than send all reads to
             the primary.
         clock: monotonic seconds.
+        on_change: called with an alias that was ejected, or, and True, is back.
 
     """
 
@@ -61,10 +63,12 @@ class Replicas:
         *,
         spare_primary: bool,
         clock: Callable[[], float],
+        on_change: OnChange,
     ) -> None:
         self._max_lag = max_lag
         self._spare_primary = spare_primary
         self._clock = clock
+        self._on_change = on_change
         # The lock guards all that follows, for a few instructions at a time.
         self._lock = threading.Lock()
         self._records = {candidate.alias: _Record(candidate) for candidate in candidates}
@@ -162,15 +166,20 @@ class Replicas:
             record.position = None
             record.run += 1
             self._publish()
+        if news:
+            self._on_change(alias, False)
         return news
 
     def readmit(self, alias: str) -> None:
         """A probe found a replica well."""
         with self._lock:
             record = self._records[alias]
+            news = record.ejected_until is not None
             record.ejected_until = None
             record.hangs = False
             self._publish()
+        if news:
+            self._on_change(alias, True)
 
     def begin_probe(self, alias: str) -> bool:
         """Tell whether the caller, alone, may probe an ejected replica now."""

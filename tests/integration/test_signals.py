@@ -11,7 +11,13 @@ from django.dispatch import Signal
 
 from django_poolrouter import PoolExhausted, PoolTimeout, pools
 from django_poolrouter.database_pool import DatabasePool
-from django_poolrouter.signals import connection_lost, pool_exhausted
+from django_poolrouter.registry import registry
+from django_poolrouter.signals import (
+    connection_lost,
+    pool_exhausted,
+    replica_ejected,
+    replica_restored,
+)
 from tests.conftest import Vendor
 from tests.databases import eventually
 from tests.doubles import Task
@@ -86,3 +92,19 @@ def test_connection_lost__is_sent_for_each_that_is_found_dead(
     connection.close()
     assert [(event["alias"], event["backend"]) for event in sent] == [("default", backend)]
     assert f"pool default: the connection of session {backend} is lost" in caplog.text
+
+
+def test_replica__that_is_ejected_and_comes_back_is_told_of(
+    server: Vendor, use_databases: Any, heard: Any
+) -> None:
+    replica = server.database(ROUTER={"REPLICA_OF": "default"})
+    use_databases({"default": server.database(), "replica": replica})
+    ejected, restored = heard(replica_ejected), heard(replica_restored)
+    known = registry.topology.clusters["default"].known
+    for _ in range(2):
+        known.eject("replica")
+    assert [(event["alias"], event["cluster"]) for event in ejected] == [("replica", "default")]
+    assert restored == []
+    for _ in range(2):
+        known.readmit("replica")
+    assert [(event["alias"], event["cluster"]) for event in restored] == [("replica", "default")]

@@ -440,7 +440,7 @@ def test_pool_of_ours__under_a_stock_engine(setup: Setup, pool: Any, told: int) 
 
 @pytest.mark.parametrize(("balancer", "told"), [("round_robin", 1), ("weighted", 0)])
 def test_weight__that_has_no_effect(setup: Setup, balancer: str, told: int) -> None:
-    setup.databases["default"]["ROUTER"] = {"BALANCER": balancer}
+    setup.databases["default"]["ROUTER"] = {"BALANCER": balancer, "READ_YOUR_WRITES": "pin"}
     setup.databases["replica1"]["ROUTER"] = {"REPLICA_OF": "default", "WEIGHT": 2}
     assert ids(setup.messages()) == ["poolrouter.W024"] * told
 
