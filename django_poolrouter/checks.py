@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model
 
 from . import conf
+from .check_deployment import check_deployment
 from .options import ConfigError
 from .registry import registry
 from .router import owner
@@ -19,11 +20,6 @@ from .routing import BALANCERS, ClusterConfig, Topology
 
 ROUTER = "django_poolrouter.router.PoolRouter"
 MIDDLEWARE = "django_poolrouter.middleware.RoutingMiddleware"
-ASKING_MIDDLEWARE = (
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-)
-"""Middleware of Django's that reads from the database, and writes to it."""
 
 
 def check_settings(
@@ -48,6 +44,7 @@ def check_settings(
         *_check_sessions(replicated),
         *_check_mirrors(replicated),
         *_check_positions(replicated),
+        *check_deployment(clusters, MIDDLEWARE),
     ]
 
 
@@ -103,20 +100,12 @@ def _check_installed(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
 
 
 def _check_order(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
-    before = conf.middleware_before(MIDDLEWARE, ASKING_MIDDLEWARE) if replicated else None
-    if before:
-        yield Warning(
-            f"{before!r} stands before {MIDDLEWARE!r} in MIDDLEWARE: what it reads and writes "
-            "is in no request's scope.",
-            hint=f"Put {MIDDLEWARE!r} before it.",
-            id="poolrouter.W009",
-        )
     for name in conf.routers_before(ROUTER) if replicated else ():
         yield Warning(
             f"The router {name} stands before {ROUTER!r} and is asked first: where it gives an "
             "answer, nothing is pinned or balanced.",
             hint="Put it behind, or silence this if it only answers for databases of no cluster.",
-            id="poolrouter.W013",
+            id="poolrouter.W009",
         )
 
 

@@ -6,8 +6,10 @@ overrides POOLROUTER or DATABASES.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django.conf import settings
@@ -33,12 +35,14 @@ if TYPE_CHECKING:
 
 TEST_MIRROR = "IS_TEST_MIRROR"
 """Stands in the settings of an alias while tests run, if it is a mirror then."""
-KEYS = ("PROFILES", "ROUTING", "NAMESPACE", "RUNTIME_DIR")
+KEYS = ("PROFILES", "ROUTING", "NAMESPACE", "RUNTIME_DIR", "CONTROL")
 
 STORES = {
     "cookie": "django_poolrouter.stores.CookieStore",
     "cache": "django_poolrouter.stores.CacheStore",
 }
+# Kinds of Celery workers whose tasks run side by side in one process.
+THREAD_POOLS = ("threads", "gevent", "eventlet")
 
 T = TypeVar("T")
 _SESSIONS_IN_DATABASE = tuple(f"django.contrib.sessions.backends.{e}" for e in ("db", "cached_db"))
@@ -195,6 +199,11 @@ def runtime_dir() -> str | None:
     return str(chosen) if chosen else None
 
 
+def takes_orders() -> bool:
+    """Tell whether processes carry out the orders of ``poolctl``."""
+    return _poolrouter().get("CONTROL") is True
+
+
 def settings_module() -> str:
     """Return the name of the settings module, or an empty string."""
     return str(getattr(settings, "SETTINGS_MODULE", None) or "")
@@ -219,16 +228,7 @@ def routers_before(path: str) -> list[str]:
 
 def uses_middleware(path: str) -> bool:
     """Tell whether MIDDLEWARE has that dotted path, or a subclass."""
-    return _place(path) is not None
-
-
-def middleware_before(path: str, others: Iterable[str]) -> str | None:
-    """Return the first of the others that stands before that path in MIDDLEWARE, if any."""
-    ours = _place(path)
-    places = [place for other in others if (place := _place(other)) is not None]
-    if ours is None or not places or min(places) > ours:
-        return None
-    return str(settings.MIDDLEWARE[min(places)])
+    return bool(middleware_places(path))
 
 
 def keeps_sessions() -> bool:
@@ -238,11 +238,24 @@ def keeps_sessions() -> bool:
     )
 
 
-def _place(path: str) -> int | None:
-    for place, used in enumerate(settings.MIDDLEWARE or ()):
-        if used == path or _is_subclass(used, path):
-            return place
-    return None
+def middleware_places(path: str) -> list[int]:
+    """Return where in MIDDLEWARE that dotted path stands, or a subclass."""
+    used = settings.MIDDLEWARE or ()
+    return [n for n, one in enumerate(used) if one == path or _is_subclass(one, path)]
+
+
+def declared_threads() -> dict[str, int]:
+    """Return the threads that a process is said to have, by what says so."""
+    found = {}
+    words = os.environ.get("GUNICORN_CMD_ARGS", "").replace("=", " ").split()
+    for name, value in pairwise(words):
+        if name == "--threads" and value.isdigit():
+            found["GUNICORN_CMD_ARGS"] = int(value)
+    concurrency = getattr(settings, "CELERY_WORKER_CONCURRENCY", None)
+    shares_process = getattr(settings, "CELERY_WORKER_POOL", None) in THREAD_POOLS
+    if isinstance(concurrency, int) and shares_process:
+        found["CELERY_WORKER_CONCURRENCY"] = concurrency
+    return found
 
 
 def problems() -> list[Problem]:
@@ -250,6 +263,9 @@ def problems() -> list[Problem]:
     found: list[Problem] = []
     _collect(profiles, found)
     _collect(clusters, found)
+    if not isinstance(control := _poolrouter().get("CONTROL", False), bool):
+        text = f"must be True or False, not {options.shorten(control)}."
+        found.append(Problem("POOLROUTER['CONTROL']", text))
     for alias, database in databases().items():
         if backend(database["ENGINE"]):
             _collect(lambda a=alias, d=database: pool_config(a, d), found)  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
 
-from . import pooling
-from .errors import PoolTimeout, public
+from . import pooling, signals
+from .errors import PoolExhausted, PoolTimeout, public
 from .pooling import Lease, Page, Pool, PoolConfig, PoolStatus
+from .pooling.entry import Entry
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from .backends.connector import DjangoConnector
+
+logger = logging.getLogger("django_poolrouter.pool")
 
 STATUS_KEYS = ("size", "max", "open", "checkedin", "checkedout", "overflow", "waiting")
 
@@ -99,7 +103,12 @@ class DatabasePool:
                     raise public(error) from error.__cause__
                 # Disposed of between these two lines: the next one is as good.
             except pooling.PoolError as error:
-                raise public(error) from error.__cause__
+                told = public(error)
+                if isinstance(told, PoolTimeout | PoolExhausted):
+                    signals.pool_exhausted.send_robust(
+                        DatabasePool, alias=self.alias, pool=self, error=told
+                    )
+                raise told from error.__cause__
 
     @contextmanager
     def connection(self, timeout: float | None = None) -> Iterator[Any]:
@@ -199,8 +208,15 @@ class DatabasePool:
                     self.connector,
                     self._page(self.config),
                     on_open=self._on_open,
+                    on_lost=self._note_loss,
                 )
             return self._pool
+
+    def _note_loss(self, entry: Entry) -> None:
+        logger.info("pool %s: the connection of session %s is lost", self.alias, entry.backend)
+        signals.connection_lost.send_robust(
+            DatabasePool, alias=self.alias, pool=self, backend=entry.backend
+        )
 
     def _page(self, config: PoolConfig) -> Page:
         """Return the page of a closed pool with no leases left, or a new one."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
-from . import conf
+from . import conf, signals
 from .database_pool import DatabasePool
 from .errors import ReplicaUnavailable
 from .manager import PoolManager
@@ -69,6 +70,8 @@ class Registry:
         """Makes the page for a new pool's figures; private memory where it is None."""
         self.after_fork: list[Callable[[], None]] = []
         """Called in a forked child, after the pools were dropped."""
+        self.drained: Callable[[], Collection[str]] = frozenset
+        """Tells which replicas an operator has taken out of routing."""
         self._start()
 
     def _start(self) -> None:
@@ -146,6 +149,11 @@ class Registry:
         for pool in self.all_pools():
             pool.dispose()
 
+    def clear(self, alias: str) -> None:
+        """Replace every connection of an alias: idle ones now, leased ones at checkin."""
+        for pool in self.all_pools(alias):
+            pool.clear()
+
     def in_use(self, alias: str) -> int:
         """Return how many connections of an alias are leased in this process."""
         return sum(pool.status().checkedout for pool in self.all_pools(alias))
@@ -164,6 +172,7 @@ class Registry:
             configs = conf.clusters()
             if self._topology is None or self._topology[0] is not configs:
                 self._topology = (configs, Topology(map(self._make_cluster, configs)))
+                self.leave_out(self.drained())
         except ConfigError as error:
             raise conf.improperly(error) from None
         return self._topology[1]
@@ -175,7 +184,14 @@ class Registry:
             self.in_use,
             PooledServers() if conf.has_servers(config) else None,
             tells_positions=conf.tells_positions(config),
+            on_change=partial(signals.tell_of_replica, config.primary),
         )
+
+    def leave_out(self, replicas: Collection[str]) -> None:
+        """Send no more reads to these replicas, and to all others again."""
+        topology = self._topology[1] if self._topology else None
+        for cluster in topology.clusters.values() if topology else ():
+            cluster.leave_out(replicas)
 
     # -- fork ------------------------------------------------------------------------------
 

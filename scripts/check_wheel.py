@@ -16,6 +16,7 @@ INDISPENSABLE = {
     f"{PACKAGE}/py.typed",
     f"{PACKAGE}/management/commands/poolstatus.py",
     f"{PACKAGE}/management/commands/poolcheck.py",
+    f"{PACKAGE}/management/commands/poolctl.py",
 }
 
 

@@ -1,6 +1,9 @@
 """Settings of the test suite."""
 
-SECRET_KEY = "only-for-tests"
+import os
+
+# A project of its own: the status has all processes of the host.
+SECRET_KEY = f"only-for-tests-{os.getpid()}"
 INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",

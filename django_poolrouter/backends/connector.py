@@ -54,6 +54,7 @@ class DjangoConnector:
         self.close = driver.close
         self.abandon = driver.abandon
         self.inspect = driver.inspect
+        self.sessions = driver.sessions
         self._driver = driver
         self.reset = self._choose_reset(config.reset)
 

@@ -20,6 +20,7 @@ from .config import PoolConfig
 from .counters import SINCE, Page, PoolStatus
 from .entry import CLEARED, Entry
 from .errors import PoolClosed, PoolError, PoolExhausted, PoolTimeout
+from .histogram import bucket
 from .waiters import PERMIT, Permit, Waiter, WaitQueue
 
 # How many connections may be opened at once.  In a spike the connections that come back
@@ -114,6 +115,7 @@ class Books:
         """Note the end of a wait; return the error if nothing was granted in time."""
         waited = now - waiter.since
         with self.lock:
+            self._words[counters.BUCKETS + bucket(waited)] += 1
             if waiter.grant is not None:  # perhaps given at the last moment: it keeps it
                 self._words[counters.WAITS] += 1
                 self._words[counters.WAITED_NS] += waited
@@ -198,6 +200,9 @@ class Books:
                 entry.expires = CLEARED
             entry.take_cell(*self.page.take_cell())
             self.entries.add(entry)
+            self._words[counters.PEAK_OPEN] = max(
+                self._words[counters.PEAK_OPEN], len(self.entries)
+            )
             self.match()
 
     def note_failed_open(self, error: BaseException) -> None:

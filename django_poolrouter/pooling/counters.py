@@ -8,11 +8,14 @@ stored whole, so a reader in another process never sees half a value.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any
 
 from .config import PoolConfig
+from .histogram import WAIT_BUCKETS, quantile
 
-POOL_WORDS = 24  # a few to spare
+POOL_WORDS = 40  # a few to spare
 CELL_WORDS = 8
 
 # Words of the pool, written under the pool's lock.
@@ -34,7 +37,9 @@ CELL_WORDS = 8
     RECYCLED,  # closed because of age or idleness
     LEAKS,
     CLEARED,
-) = range(17)
+    PEAK_OPEN,
+    BUCKETS,  # the first of WAIT_BUCKETS words: waits by their length
+) = range(19)
 
 # Words of one entry, its cell.
 (
@@ -131,6 +136,19 @@ class PoolStatus:
     """Connections closed because all were to be replaced."""
     leaks: int = 0
     """Leases reported as held too long."""
+    peak_open: int = 0
+    """Most connections that were open at once."""
+    wait_buckets: tuple[int, ...] = (0,) * WAIT_BUCKETS
+    """Waits by their length, also of those that timed out: up to each of WAIT_BOUNDS, and above
+    the last."""
+
+    @property
+    def p95_wait(self) -> float:
+        """Seconds within which 95 % of the callers were served, those that timed out too.
+
+        Most callers do not wait at all.  Never too low, and at most 2.5 times too high.
+        """
+        return quantile(0.95, self.wait_buckets, max(0, self.checkouts - self.waits))
 
     @classmethod
     def unopened(cls, config: PoolConfig | None = None) -> PoolStatus:
@@ -139,7 +157,27 @@ class PoolStatus:
         return cls(size=size, max=most, open=0, checkedin=0, checkedout=0, overflow=0, waiting=0)
 
 
-def read(words: Words, now: int) -> PoolStatus:
+# What only grows while a process lives, and stays true when it has ended.
+COUNTERS = (
+    *("checkouts", "waits", "waited", "wait_buckets", "timeouts", "refused"),
+    *("connects", "connect_errors", "closes", "lost", "recycled", "cleared", "leaks"),
+)
+
+
+def add(statuses: Iterable[PoolStatus]) -> PoolStatus:
+    """Return the sums of all figures, and the maxima of the ages; there must be one at least."""
+    statuses = list(statuses)
+    sums: dict[str, Any] = {}
+    for field in fields(PoolStatus):
+        values = [getattr(status, field.name) for status in statuses]
+        if field.name == "wait_buckets":
+            sums[field.name] = tuple(map(sum, zip(*values, strict=True)))
+        else:
+            sums[field.name] = (max if field.name.startswith("oldest") else sum)(values)
+    return PoolStatus(**sums)
+
+
+def read(words: Iterable[int], now: int) -> PoolStatus:
     """Return what the words say at the monotonic time ``now`` (ns), in whatever process."""
     values = list(words)
     since = values[POOL_WORDS + SINCE :: CELL_WORDS]
@@ -170,6 +208,8 @@ def read(words: Words, now: int) -> PoolStatus:
         recycled=values[RECYCLED],
         cleared=values[CLEARED],
         leaks=values[LEAKS],
+        peak_open=values[PEAK_OPEN],
+        wait_buckets=tuple(values[BUCKETS : BUCKETS + WAIT_BUCKETS]),
     )
 
 

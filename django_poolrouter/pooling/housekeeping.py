@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import logging
 import threading
+from typing import Protocol
 from weakref import WeakSet
 
-from .pool import Pool
-
 logger = logging.getLogger("django_poolrouter.pool")
+
+
+class Kept(Protocol):
+    """What wants upkeep: a pool, or what somebody above looks after."""
+
+    @property
+    def upkeep_interval(self) -> float | None:
+        """How often ``upkeep`` is wanted, in seconds; None while there is nothing to keep up."""
+
+    def upkeep(self) -> None:
+        """Do what is to be done now and then."""
 
 
 class Housekeeper:
@@ -20,11 +30,11 @@ class Housekeeper:
     def __init__(self) -> None:
         # The lock guards the fields below, for a few instructions at a time.
         self._lock = threading.Lock()
-        self._pools: WeakSet[Pool] = WeakSet()
+        self._pools: WeakSet[Kept] = WeakSet()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
-    def watch(self, pool: Pool) -> None:
+    def watch(self, pool: Kept) -> None:
         """Look after a pool from now on; call it again when a connection was opened."""
         with self._lock:
             self._pools.add(pool)

@@ -59,6 +59,7 @@ class Pool:
         page: where the figures are kept; private memory by default.
         clock: monotonic time in nanoseconds.
         on_open: called with the pool after each connection it opened.
+        on_lost: called with each entry whose connection was found dead, or came back broken.
 
     """
 
@@ -70,6 +71,7 @@ class Pool:
         page: Page | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         on_open: Callable[[Pool], object] = id,
+        on_lost: Callable[[Entry], object] = id,
     ) -> None:
         self.name = name
         self.config = config
@@ -78,6 +80,7 @@ class Pool:
         self._reset = connector.reset
         self._clock = clock
         self._on_open = on_open
+        self._on_lost = on_lost
         self._ping_after = _ns(config.ping_after) if config.pool_pre_ping else NEVER
         self._books = Books(name, config, self.page)
         self._idle = self._books.idle
@@ -262,7 +265,7 @@ class Pool:
         """Close a faulty entry; return the waiter that stands first in the queue for it."""
         waiter = self._books.replace(entry, fault, since)
         try:
-            self._close(entry.connection)
+            self._end(entry, fault)
         except BaseException:
             self._withdraw(waiter)
             raise
@@ -361,7 +364,15 @@ class Pool:
     def _retire(self, entry: Entry, fault: int = 0) -> None:
         """Close an entry that is in no place, and let a waiter use its room."""
         self._books.remove(entry, fault)
-        self._close(entry.connection)
+        self._end(entry, fault)
+
+    def _end(self, entry: Entry, fault: int) -> None:
+        """Close an entry that was removed, and tell if it was lost."""
+        try:
+            if fault == counters.LOST:
+                self._on_lost(entry)
+        finally:
+            self._close(entry.connection)
 
     def _sweep(self) -> None:
         """Close idle entries that were cleared."""

@@ -11,7 +11,7 @@ from . import rules
 from .asking import Asker
 from .balancers import Balancer, Candidate
 from .config import ClusterConfig
-from .replicas import Replicas
+from .replicas import OnChange, Replicas
 from .scopes import Scope, Transaction
 from .servers import NoReplica, Servers
 from .using import wish
@@ -35,6 +35,7 @@ class Cluster:
         servers: the way to the servers; None where they cannot be asked.
         tells_positions: whether the servers are of a kind that has positions.
         clock: monotonic seconds.
+        on_change: called with a replica that was ejected, or, and True, is back.
 
     """
 
@@ -47,6 +48,7 @@ class Cluster:
         *,
         tells_positions: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        on_change: OnChange = lambda alias, is_back: None,
     ) -> None:
         self.config = config
         self.primary = config.primary
@@ -67,6 +69,7 @@ class Cluster:
             config.max_lag,
             spare_primary=config.fallback == "primary",
             clock=clock,
+            on_change=on_change,
         )
         """What this process knows of the replicas."""
         self.asker = Asker(self.primary, self.known, servers, clock) if servers else None
@@ -198,6 +201,10 @@ class Cluster:
         if self.primary in tried or self.config.fallback == "error":
             return None
         return self.primary
+
+    def leave_out(self, drained: Collection[str]) -> None:
+        """Read from none of these replicas from now on, and from all others again."""
+        self.known.leave_out(drained)
 
     def take_turn(self) -> str:
         """Return the next replica, whatever the scope; the primary if there is none.

@@ -2,13 +2,13 @@
 
 A replica is up, or **ejected**: it failed, and stays out until a probe, not before the
 cool-down is over, finds it well.  One that is up may **lag** beyond MAX_LAG: it works, but
-only reads that cannot do better go there.
+only reads that cannot do better go there.  Whatever it is, an operator may have **drained** it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +16,8 @@ from .balancers import Candidate
 from .lag import History
 from .positions import Position
 
-State = Literal["up", "lagging", "ejected"]
+OnChange = Callable[[str, bool], object]
+State = Literal["up", "lagging", "ejected", "drained"]
 
 # Seconds from a failure to the next probe.
 COOL_DOWN = 3.0
@@ -35,6 +36,7 @@ class _Record:
     """Grows when it may have been started anew, perhaps behind its position."""
     lag: float | None = None
     lags: bool = False
+    drained: bool = False
     ejected_until: float | None = None
     hangs: bool = False
     prober: int = 0
@@ -50,6 +52,7 @@ class Replicas:
         spare_primary: rather read from replicas that lag, if most do, than send all reads to
             the primary.
         clock: monotonic seconds.
+        on_change: called with an alias that was ejected, or, and True, is back.
 
     """
 
@@ -60,10 +63,12 @@ class Replicas:
         *,
         spare_primary: bool,
         clock: Callable[[], float],
+        on_change: OnChange,
     ) -> None:
         self._max_lag = max_lag
         self._spare_primary = spare_primary
         self._clock = clock
+        self._on_change = on_change
         # The lock guards all that follows, for a few instructions at a time.
         self._lock = threading.Lock()
         self._records = {candidate.alias: _Record(candidate) for candidate in candidates}
@@ -75,12 +80,14 @@ class Replicas:
         self.ready: tuple[Candidate, ...] = tuple(candidates)
         """Those that reads are balanced over."""
         self.alive: Mapping[str, Candidate] = {c.alias: c for c in candidates}
-        """Those that are not ejected."""
+        """Those that are neither ejected nor drained."""
 
     # -- what is known -------------------------------------------------------------------
 
     def state(self, alias: str) -> State:
         """Return what is to be said of a replica."""
+        if self._records[alias].drained:
+            return "drained"
         if alias not in self.alive:
             return "ejected"
         return "lagging" if self._records[alias].lags else "up"
@@ -159,15 +166,20 @@ class Replicas:
             record.position = None
             record.run += 1
             self._publish()
+        if news:
+            self._on_change(alias, False)
         return news
 
     def readmit(self, alias: str) -> None:
         """A probe found a replica well."""
         with self._lock:
             record = self._records[alias]
+            news = record.ejected_until is not None
             record.ejected_until = None
             record.hangs = False
             self._publish()
+        if news:
+            self._on_change(alias, True)
 
     def begin_probe(self, alias: str) -> bool:
         """Tell whether the caller, alone, may probe an ejected replica now."""
@@ -185,6 +197,13 @@ class Replicas:
         record = self._records[alias]
         return record.hangs and record.prober != threading.get_ident()
 
+    def leave_out(self, drained: Collection[str]) -> None:
+        """Let nobody read from these replicas from now on, and from all others again."""
+        with self._lock:
+            for alias, record in self._records.items():
+                record.drained = alias in drained
+            self._publish()
+
     # -- who may be read ---------------------------------------------------------------------
 
     def _lags(self, position: Position | None, lag: float | None, now: float) -> bool:
@@ -199,7 +218,8 @@ class Replicas:
 
     def _publish(self) -> None:
         """Say anew who may be read; the caller holds the lock."""
-        alive = [r for r in self._records.values() if r.ejected_until is None]
+        here = [record for record in self._records.values() if not record.drained]
+        alive = [record for record in here if record.ejected_until is None]
         ready = [record for record in alive if not record.lags]
         most_lag = len(self._records) > 1 and 2 * len(ready) < len(alive)
         if self._primary_is_down or (self._spare_primary and most_lag):

@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from ..pooling import PoolStatus
-from .report import VERSION, PoolReport, ProcessPool, ProcessReport, Report
+from ..pooling.histogram import WAIT_BOUNDS
+from .rates import Rates
+from .report import (
+    VERSION,
+    ConnectionReport,
+    PoolReport,
+    ProcessPool,
+    ProcessReport,
+    Report,
+)
 
 
-def document(report: Report, *, connections: bool = False) -> dict[str, Any]:
-    """Return the report as plain data; with every connection where asked for."""
+def document(
+    report: Report, *, connections: bool = False, rates: Mapping[str, Rates] | None = None
+) -> dict[str, Any]:
+    """Return the report as plain data; with connections and rates where asked for."""
     return {
         "version": VERSION,
         "generated_at": report.generated_at.isoformat(timespec="milliseconds"),
         "host": report.host,
-        "pools": [_pool(pool) for pool in report.pools],
+        "pools": [_pool(pool, rates) for pool in report.pools],
         "processes": [_process(process, connections) for process in report.processes],
+        "wait_bounds_s": WAIT_BOUNDS,
+        "warnings": report.warnings,
     }
 
 
-def _pool(pool: PoolReport) -> dict[str, Any]:
-    return {
+def _pool(pool: PoolReport, rates: Mapping[str, Rates] | None) -> dict[str, Any]:
+    entry = {
         "alias": pool.alias,
         "role": pool.role,
         "cluster": pool.cluster,
         "vendor": pool.vendor,
         "profile": pool.profile,
         "processes": pool.processes,
+        "ended_processes": pool.ended,
+        "state": pool.state,
         **figures(pool.status),
     }
+    if rates is not None:
+        entry["rates"] = asdict(rates[pool.alias]) if pool.alias in rates else None
+    return entry
 
 
 def _process(process: ProcessReport, connections: bool) -> dict[str, Any]:
@@ -41,20 +61,27 @@ def _process(process: ProcessReport, connections: bool) -> dict[str, Any]:
 
 
 def _process_pool(pool: ProcessPool, connections: bool) -> dict[str, Any]:
-    entry = {"alias": pool.alias, "profile": pool.profile, **figures(pool.status)}
+    entry = {
+        "alias": pool.alias,
+        "profile": pool.profile,
+        "state": pool.state,
+        **figures(pool.status),
+    }
     if connections:
-        entry["connections"] = [
-            {
-                "state": connection.state,
-                "state_age_s": round(connection.state_age_s, 3),
-                "age_s": round(connection.age_s, 3),
-                "uses": connection.uses,
-                "thread": connection.thread,
-                "backend": connection.backend,
-            }
-            for connection in pool.connections
-        ]
+        entry["connections"] = list(map(_connection, pool.connections))
     return entry
+
+
+def _connection(connection: ConnectionReport) -> dict[str, Any]:
+    return {
+        "state": connection.state,
+        "state_age_s": round(connection.state_age_s, 3),
+        "age_s": round(connection.age_s, 3),
+        "uses": connection.uses,
+        "thread": connection.thread,
+        "backend": connection.backend,
+        "server": asdict(connection.server) if connection.server else None,
+    }
 
 
 def figures(status: PoolStatus) -> dict[str, Any]:
@@ -66,6 +93,7 @@ def figures(status: PoolStatus) -> dict[str, Any]:
         "in_use": status.checkedout,
         "idle": status.checkedin,
         "overflow": status.overflow,
+        "peak_open": status.peak_open,
         "opening": status.opening,
         "waiting": status.waiting,
         "oldest_wait_s": round(status.oldest_wait, 3),
@@ -73,6 +101,8 @@ def figures(status: PoolStatus) -> dict[str, Any]:
         "checkouts": status.checkouts,
         "waits": status.waits,
         "waited_s": round(status.waited, 6),
+        "p95_wait_s": status.p95_wait,
+        "wait_buckets": status.wait_buckets,
         "timeouts": status.timeouts,
         "refused": status.refused,
         "connects": status.connects,

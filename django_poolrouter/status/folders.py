@@ -6,6 +6,7 @@ to the first folder that it can use, and a reader looks into all of them.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -18,29 +19,29 @@ SHARED = Path("/run/django-poolrouter")
 NAME = "django-poolrouter"
 
 
-def writable_folder() -> Path:
-    """Return a folder for this process's board, made if need be.
+def first_usable(uid: int) -> Path:
+    """Return the folder that a new board would be made in.
 
     Raises:
-        OSError: there is none that could be used safely.
+        OSError: there is none.
 
     """
-    reasons = []
-    for folder in candidates(os.getuid()):
+    for folder in candidates(uid):
         try:
-            _prepare(folder)
-        except OSError as error:
-            reasons.append(str(error))
-        else:
-            return folder
-    raise OSError("; ".join(reasons))
+            prepare(folder)
+        except OSError:
+            continue
+        return folder
+    raise OSError(errno.EROFS, "no folder for status files can be written to")
 
 
 def readable_folders() -> list[Path]:
     """Return the folders in which boards of this user may lie; root sees all users'."""
+    if not hasattr(os, "getuid"):  # Windows
+        return []
     folders = list(candidates(os.getuid()))
     if os.getuid() == 0:
-        for parent in (Path("/dev/shm"), Path(tempfile.gettempdir())):  # noqa: S108
+        for parent in (Path("/dev/shm"), *_temporary()):  # noqa: S108
             folders += sorted(parent.glob(f"{NAME}-*"))
     return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
 
@@ -53,16 +54,29 @@ def candidates(uid: int) -> Iterator[Path]:
     yield SHARED
     # Memory that other users' clean-up and a service's PrivateTmp leave alone.
     yield Path(f"/dev/shm/{NAME}-{uid}")  # noqa: S108
-    yield Path(tempfile.gettempdir()) / f"{NAME}-{uid}"
+    for temporary in _temporary():
+        yield temporary / f"{NAME}-{uid}"
 
 
-def _prepare(folder: Path) -> None:
-    """Make the folder, or check that one found there is safe to write to."""
+def _temporary() -> list[Path]:
+    try:
+        return [Path(tempfile.gettempdir())]
+    except OSError:  # in a container, no folder may be writable at all
+        return []
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder, or check that one found there is safe to write to.
+
+    Raises:
+        OSError: it cannot be used.
+
+    """
     if folder != SHARED:
         # Anybody may create names in /tmp: a folder of somebody else's is not ours to trust.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid not in (os.getuid(), 0):
-            raise PermissionError(f"{folder} is not a folder of this user")
+            raise PermissionError(errno.EPERM, "not a folder of this user")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(f"{folder} cannot be written to")
+        raise PermissionError(errno.EACCES, "cannot be written to")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .. import conf
+from ..errors import PoolError
 from ..health import PoolHealthMonitor, describe
 from ..registry import pools, registry
-from .report import Report, collect
+from .advice import Use, advise, observe
+from .budget import Budget, budgets
+from .report import collect
 
 if TYPE_CHECKING:
     from ..backends.driver import ServerFacts
@@ -22,29 +25,28 @@ TIMEOUT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """What the pools of one server may take of its connections."""
-
-    processes: int
-    needed: int
-    """Connections if every live process on this host used its pools to the full."""
-    limit: int | None
-    """What the server allows; None if it does not say."""
-
-
-@dataclass(frozen=True, slots=True)
 class Inspection:
     """What was found of one alias."""
 
     alias: str
     role: str
+    """By the settings: "primary", "replica" or "standalone"."""
     vendor: str
     server: str = ""
     found: str | None = None
     """"primary" or "replica", by what the server says; None if it does not."""
+    read_only: bool | None = None
+    connect_ms: float | None = None
+    """To open a connection, with all that Django sets up on it."""
     latency_ms: float | None = None
+    """Of a ping."""
     lag_s: float | None = None
-    budget: Budget | None = None
+    budgets: tuple[Budget, ...] = ()
+    """The tightest first."""
+    warnings: tuple[str, ...] = ()
+    """What is likely to go wrong."""
+    advice: tuple[str, ...] = ()
+    """What the use that was seen says of the pool's size."""
     error: str | None = None
 
     @property
@@ -53,52 +55,149 @@ class Inspection:
         return self.error is None
 
 
-def inspect(alias: str | None = None) -> list[Inspection]:
+def inspect(
+    alias: str | None = None, processes: int | None = None, seconds: float = 0
+) -> list[Inspection]:
     """Inspect one database, or all.
 
-    A replica's lag is measured against its primary, so that one is asked too.
+    Args:
+        alias: of the database.
+        processes: how many have pools, on all hosts; by default those alive on this one.
+        seconds: how long to watch the use of the pools, for advice.
+
     """
-    report = collect()
-    wanted = [name for name in pools if alias in (None, name)]
-    return list(_compare(wanted, report))
+    count = processes or max(1, sum(1 for process in collect().processes if process.pools))
+    use = observe(seconds) if seconds else {}
+    asked = {name: _ask(name) for name in pools if alias is None or _concerns(name, alias)}
+    facts = {name: found for name, (_, found) in asked.items() if found is not None}
+    return [
+        _judge(inspection, facts, count, use.get(name))
+        for name, (inspection, _) in asked.items()
+        if alias in (None, name)
+    ]
 
 
-def _compare(aliases: list[str], report: Report) -> Iterator[Inspection]:
-    facts: dict[str, ServerFacts] = {}
-    for alias in aliases:
-        inspection = _inspect(alias, facts)
-        cluster = registry.topology.by_alias.get(alias)
-        if cluster is None or alias not in facts:
-            yield inspection
-            continue
-        role = "primary" if alias == cluster.primary else "replica"
-        inspection = replace(inspection, role=role, budget=_budget(alias, report, facts[alias]))
-        if role == "replica":
-            if cluster.primary not in facts:
-                _inspect(cluster.primary, facts)
-            lag = _lag(facts[alias], facts.get(cluster.primary))
-            inspection = replace(inspection, lag_s=lag)
-        elif facts[alias].read_only:
-            inspection = replace(inspection, error="is configured as a primary but read-only")
-        yield inspection
+def measure_lag(alias: str, timeout: float) -> float | None:
+    """Return how many seconds a replica is behind its primary; None if the server cannot tell.
+
+    Args:
+        alias: of the replica.
+        timeout: longest wait for each of the two servers.
+
+    Raises:
+        PoolError: it is no replica by the settings, it follows no server, or one of the two
+            cannot be asked.
+
+    """
+    if _role(alias) != "replica":
+        raise PoolError(f"{alias!r} is not a replica")
+    primary = registry.topology.by_alias[alias].primary
+    replica, leader = (_facts(name, timeout) for name in (alias, primary))
+    if replica.role == "primary":
+        raise PoolError(f"{alias!r} follows no other server")
+    lag = _lag(replica, leader)
+    if lag is None and replica.replicates:
+        raise PoolError(f"the replication of {alias!r} is stopped")
+    return lag
 
 
-def _inspect(alias: str, facts: dict[str, ServerFacts]) -> Inspection:
+def _facts(alias: str, timeout: float) -> ServerFacts:
     pool = pools[alias]
-    found = Inspection(alias, role="standalone", vendor=pool.vendor)
-    health = PoolHealthMonitor(pool).check_health()
+    # Asks from a thread that may hang, so that this one does not.
+    health = PoolHealthMonitor(pool, timeout).check_health()
     if not health.healthy or pool.connector is None:
-        return replace(found, error=health.error_message)
+        raise PoolError(f"cannot ask {alias!r}: {health.error_message or 'it has no pool'}")
+    with pool.connection(timeout) as raw:
+        return pool.connector.inspect(raw)
+
+
+def _concerns(other: str, alias: str) -> bool:
+    """Tell whether a database has to be asked about another: its primary, its neighbours."""
+    cluster = registry.topology.by_alias.get(alias)
+    if other == alias or (cluster and other == cluster.primary):
+        return True
+    databases = conf.databases()
+    return all(databases[other][key] == databases[alias][key] for key in ("HOST", "PORT"))
+
+
+def _ask(alias: str) -> tuple[Inspection, ServerFacts | None]:
+    pool = pools[alias]
+    found = Inspection(alias, role=_role(alias), vendor=pool.vendor)
+    began = time.perf_counter()
+    health = PoolHealthMonitor(pool).check_health()
+    connect = (time.perf_counter() - began) * 1000
+    if not health.healthy or pool.connector is None:
+        return replace(found, error=health.error_message), None
     try:
         with pool.connection() as raw:
             began = time.perf_counter()
             pool.connector.ping(raw, TIMEOUT)
             latency = (time.perf_counter() - began) * 1000
-            server = facts[alias] = pool.connector.inspect(raw)
+            facts = pool.connector.inspect(raw)
     except Exception as error:
-        return replace(found, error=describe(error, pool))
-    role = None if server.read_only is None else ("replica" if server.read_only else "primary")
-    return replace(found, server=server.version, found=role, latency_ms=latency)
+        return replace(found, error=describe(error, pool)), None
+    return replace(
+        found,
+        server=facts.version,
+        found=facts.role,
+        read_only=facts.read_only,
+        # The first lease of this process opened it, and pinged once.
+        connect_ms=max(0.0, connect - latency),
+        latency_ms=latency,
+    ), facts
+
+
+def _judge(
+    inspection: Inspection, facts: Mapping[str, ServerFacts], processes: int, use: Use | None
+) -> Inspection:
+    alias = inspection.alias
+    if alias not in facts:
+        return inspection
+    cluster = registry.topology.by_alias.get(alias)
+    primary = facts.get(cluster.primary) if cluster else None
+    limits = budgets(alias, facts, processes)
+    config = pools[alias].config
+    return replace(
+        inspection,
+        error=_fault(inspection),
+        lag_s=_lag(facts[alias], primary) if inspection.role == "replica" else None,
+        budgets=tuple(limits),
+        warnings=tuple(_warnings(inspection, facts[alias], limits)),
+        advice=tuple(advise(use, config)) if use and config else (),
+    )
+
+
+def _role(alias: str) -> str:
+    cluster = registry.topology.by_alias.get(alias)
+    if cluster is None:
+        return "standalone"
+    return "primary" if alias == cluster.primary else "replica"
+
+
+def _fault(inspection: Inspection) -> str | None:
+    if inspection.role == "primary":
+        if inspection.found == "replica":
+            return "is configured as a primary but a replica"
+        if inspection.read_only:
+            return "is configured as a primary but read-only"
+    if inspection.role == "replica" and inspection.found == "primary":
+        return "is configured as a replica but follows no other server"
+    return None
+
+
+def _warnings(inspection: Inspection, facts: ServerFacts, limits: list[Budget]) -> Iterator[str]:
+    if facts.replicates and facts.read_only is False:
+        yield "the replica takes writes: set read_only on the server"
+    for budget in limits:
+        if not budget.fits:
+            yield f"the pools may need more connections than there are: {budget}"
+    config = pools[inspection.alias].config
+    limit = facts.idle_limit_s
+    if limit is not None and config and (config.max_idle is None or config.max_idle >= limit):
+        yield (
+            f"the server closes connections that rest for {limit:g} s, and max_idle is "
+            f"{config.max_idle}: set it below"
+        )
 
 
 def _lag(replica: ServerFacts, primary: ServerFacts | None) -> float | None:
@@ -110,21 +209,3 @@ def _lag(replica: ServerFacts, primary: ServerFacts | None) -> float | None:
     if primary is None or primary.position is None or replica.position is None:
         return replica.lag_s
     return 0.0 if primary.position - replica.position <= PAGE_HEADER else replica.lag_s
-
-
-def _budget(alias: str, report: Report, facts: ServerFacts) -> Budget:
-    server = _server(alias)
-    sharing = [pool for pool in report.pools if _server(pool.alias) == server]
-    return Budget(
-        processes=max((pool.processes for pool in sharing), default=0),
-        needed=sum(pool.status.max for pool in sharing if pool.processes),
-        limit=facts.max_connections,
-    )
-
-
-def _server(alias: str) -> tuple[str, str]:
-    """Return what tells one server from another."""
-    database = conf.databases()[alias]
-    if database["HOST"] or database["PORT"]:
-        return database["HOST"], str(database["PORT"])
-    return database["ENGINE"], database["NAME"]

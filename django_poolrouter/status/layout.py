@@ -1,6 +1,7 @@
 """The file in which a process shows its pools, a *board*.
 
-    header    magic, length of the JSON, JSON of the process; HEADER bytes in all
+    header    magic, length of the JSON, number of the last order carried out, JSON of the
+              process; HEADER bytes in all
     segment   magic, length of the segment, length of the JSON, offset of the words,
               JSON of the pool, words (see ``pooling.counters``); one for each pool
 
@@ -16,9 +17,10 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-MAGIC = int.from_bytes(b"DJPOOLR1", "little")
-SEGMENT_MAGIC = int.from_bytes(b"DJPOOLS1", "little")
+MAGIC = int.from_bytes(b"DJPOOLR2", "little")
+SEGMENT_MAGIC = int.from_bytes(b"DJPOOLS2", "little")
 HEADER = mmap.ALLOCATIONGRANULARITY
+ORDERS = 2  # the word of the header with the number of the last order
 SUFFIX = ".board"
 _PREFIX = struct.Struct("<4q")
 
@@ -37,17 +39,20 @@ def pack_segment(pool: dict[str, Any], words: int) -> tuple[bytes, int, int]:
     return _PREFIX.pack(0, length, len(text), start) + text, length, start
 
 
-def parse(board: memoryview) -> tuple[dict[str, Any], Iterator[tuple[dict[str, Any], memoryview]]]:
-    """Return the process and its pools, each with its words.
+def parse(
+    board: memoryview,
+) -> tuple[dict[str, Any], int, Iterator[tuple[dict[str, Any], memoryview]]]:
+    """Return the process, its last order, and its pools, each with its words.
 
     Raises:
         ValueError: this is no board, or one of another version.
 
     """
-    magic, length, _, _ = _PREFIX.unpack_from(board)
+    magic, length, orders, _ = _PREFIX.unpack_from(board)
     if magic != MAGIC:
         raise ValueError("not a board of this version")
-    return json.loads(bytes(board[_PREFIX.size : _PREFIX.size + length])), _segments(board)
+    process = json.loads(bytes(board[_PREFIX.size : _PREFIX.size + length]))
+    return process, orders, _segments(board)
 
 
 def _segments(board: memoryview) -> Iterator[tuple[dict[str, Any], memoryview]]:

@@ -11,6 +11,7 @@ work on in private memory.
 from __future__ import annotations
 
 import atexit
+import errno
 import logging
 import mmap
 import os
@@ -19,6 +20,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +28,10 @@ from typing import TYPE_CHECKING, Any
 from .. import conf
 from ..pooling import Page
 from ..pooling.counters import words_needed
-from . import layout
-from .folders import writable_folder
+from . import files, layout, orders
+from .boards import clear_away
+from .folders import candidates, prepare
+from .orders import Follower
 
 try:
     import fcntl
@@ -47,12 +51,15 @@ class Publisher:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._lock = threading.Lock()  # guards _board
+        self._lock = threading.Lock()  # guards the fields below
         self._board: Board | None = None
+        self._follower: Follower | None = None
+        self._has_told = False
 
     def start(self) -> None:
         """Show all pools that are made from now on."""
         self._registry.publish = self.page
+        self._registry.drained = orders.drained
         self._registry.after_fork.append(self._after_fork)
         # Before the pools register theirs, so it runs after they were closed.
         atexit.register(self._remove)
@@ -64,14 +71,32 @@ class Publisher:
         with self._lock:
             try:
                 if self._board is None:
-                    self._board = Board(writable_folder())
+                    self._board = _make_board()
+                    self._follower = self._follow(self._board)
+                if self._follower is not None:
+                    self._registry.housekeeper.watch(self._follower)
                 return Page(self._board.add_segment({**meta, "words": words}, words))
             except (OSError, AttributeError) as error:  # the latter on Windows
-                logger.debug("pool %s is not shown to other processes: %s", pool.alias, error)
+                self._tell(f"pool {pool.alias!r} is not shown to poolstatus: {error}")
         return Page.private(config.max)
+
+    def _follow(self, board: Board) -> Follower | None:
+        """Take orders, if the settings say so."""
+        if not conf.takes_orders():
+            return None
+        name = files.name(conf.namespace(), str(os.getuid()), orders.SUFFIX)
+        registry = self._registry
+        path = board.path.with_name(name)
+        return Follower(path, registry.clear, registry.leave_out, board.note_order)
+
+    def _tell(self, what: str) -> None:
+        # Once: the same disk is full for every pool.
+        logger.log(logging.DEBUG if self._has_told else logging.WARNING, "%s", what)
+        self._has_told = True
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
+        self._follower = None
         board, self._board = self._board, None
         if board is not None:
             board.close()
@@ -81,42 +106,78 @@ class Publisher:
             self._board.remove()
 
 
+def _make_board() -> Board:
+    """Make the board in the first folder that takes it.
+
+    Raises:
+        OSError: none does.
+
+    """
+    reasons = []
+    for folder in candidates(os.getuid()):
+        try:
+            prepare(folder)
+            board = Board(folder)
+        except OSError as error:
+            reasons.append(f"{folder}: {error.strerror or error}")
+            continue
+        with suppress(OSError):
+            # Here too: where workers come and go, perhaps nobody ever asks for the status.
+            clear_away(folder, conf.namespace())
+        return board
+    raise OSError("; ".join(reasons))
+
+
 class Board:
     """The file of this process."""
 
     def __init__(self, folder: Path) -> None:
         """Make the file in ``folder``; it appears locked and complete, or not at all."""
-        stem = f"{conf.namespace()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self.path = folder / f"{stem}{layout.SUFFIX}"
+        namespace = conf.namespace()
+        token = f"{os.getpid()}_{secrets.token_hex(4)}"
+        self.path = folder / files.name(namespace, token, layout.SUFFIX)
         self._maps: list[mmap.mmap] = []
-        draft = folder / f"{stem}.draft"
+        draft = self.path.with_suffix(".draft")
         self._lock = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        # Opened again, for maps keep descriptors that cannot be closed while the words
+        # are in use, and a forked child must close all that hold the lock.
+        self._file = os.open(draft, os.O_RDWR)
+        self._size = 0
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Opened again, for maps keep descriptors that cannot be closed while the words
-            # are in use, and a forked child must close all that hold the lock.
-            self._file = os.open(draft, os.O_RDWR)
-            header = layout.pack_header(_describe_process())
-            os.pwrite(self._file, header, 0)
-            self._size = len(header)
+            at = self._append(layout.pack_header(_describe_process()))
+            # Mapped like all else: a thread may write to it after the file was closed.
+            self._header = memoryview(mmap.mmap(self._file, self._size, offset=at)).cast("q")
             draft.rename(self.path)
         except OSError:
-            os.close(self._lock)
+            self.close()
             draft.unlink(missing_ok=True)
             raise
 
     def add_segment(self, pool: dict[str, Any], words: int) -> memoryview:
         """Append a pool and return its words, all 0."""
         content, length, start = layout.pack_segment(pool, words)
-        # Written, not only reserved: touching a hole on a full disk ends in SIGBUS.
-        if os.pwrite(self._file, content.ljust(length, b"\0"), self._size) < length:
-            raise OSError("no space left for the board")
-        segment = mmap.mmap(self._file, length, offset=self._size)
-        self._size += length
+        at = self._append(content.ljust(length, b"\0"))
+        segment = mmap.mmap(self._file, length, offset=at)
         self._maps.append(segment)
         view = memoryview(segment)
         view[:8].cast("q")[0] = layout.SEGMENT_MAGIC
         return view[start : start + 8 * words].cast("q")
+
+    def _append(self, content: bytes) -> int:
+        """Write at the end and return where that is; all of it, or nothing that counts."""
+        at, length = self._size, len(content)
+        # Reserved and written: touching a hole of a full disk ends in SIGBUS.
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            os.posix_fallocate(self._file, at, length)
+        if os.pwrite(self._file, content, at) < length:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._size += length
+        return at
+
+    def note_order(self, number: int) -> None:
+        """Show that an order was carried out."""
+        self._header[layout.ORDERS] = number
 
     def close(self) -> None:
         """Let go of the file without unlocking it: in a forked child it is the parent's."""
@@ -124,8 +185,10 @@ class Board:
         os.close(self._file)
 
     def remove(self) -> None:
-        """Take the file away at the end of the process."""
-        self.path.unlink(missing_ok=True)
+        """Take the file away at the end of the process; its counters go to the host's totals."""
+        self.close()
+        with suppress(OSError):
+            clear_away(self.path.parent, conf.namespace(), patience=0.5)
 
 
 def _describe_process() -> dict[str, Any]:
@@ -136,6 +199,7 @@ def _describe_process() -> dict[str, Any]:
         "started_at": datetime.fromtimestamp(_started(), UTC).isoformat(timespec="seconds"),
         "namespace": conf.namespace(),
         "settings": conf.settings_module(),
+        "takes_orders": conf.takes_orders(),
     }
 
 

@@ -2,83 +2,47 @@
 
 from __future__ import annotations
 
-import errno
-import logging
-import mmap
-import os
 import socket
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from .. import conf
 from ..options import ConfigError
 from ..pooling import PoolStatus
-from ..pooling.counters import BACKEND as BACKEND_WORD
-from ..pooling.counters import CELL_WORDS, CREATED, POOL_WORDS, SINCE, THREAD, USES, read
-from . import layout
-from .folders import readable_folders
+from ..pooling.counters import add
+from . import orders
+from .boards import ConnectionReport, ProcessPool, ProcessReport, read_boards
+from .retired import Retired
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-logger = logging.getLogger("django_poolrouter.status")
+__all__ = ["ConnectionReport", "PoolReport", "ProcessPool", "ProcessReport", "Report", "collect"]
 
 VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionReport:
-    """One open connection."""
-
-    state: str
-    """"in_use" or "idle"."""
-    state_age_s: float
-    age_s: float
-    uses: int
-    thread: int
-    backend: int
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessPool:
-    """One pool in one process."""
-
-    alias: str
-    vendor: str
-    profile: str
-    status: PoolStatus
-    connections: tuple[ConnectionReport, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessReport:
-    """One process that has opened a pool."""
-
-    pid: int
-    command: str
-    started_at: str
-    pools: tuple[ProcessPool, ...]
+# From good to bad: a pool is as bad as in the worst of its processes.
+STATES = ("unused", "ok", "drained", "busy", "waiting", "exhausted")
 
 
 @dataclass(frozen=True, slots=True)
 class PoolReport:
     """One alias over all processes; figures are sums, but ages are maxima.
 
-    Where no process has opened the pool, size and max are those of a single one.
+    Counters include those of processes that have ended.  Where no process has opened the
+    pool, size and max are those of a single one.
     """
 
     alias: str
     role: str
+    """"primary", "replica" or "standalone"."""
     cluster: str | None
     vendor: str
     profile: str
     processes: int
     status: PoolStatus
+    state: str
+    """One of STATES."""
+    ended: int = 0
+    """Processes that used it and have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +50,13 @@ class Report:
     """The pools of the project on this host."""
 
     generated_at: datetime
+    clock: float
+    """Monotonic seconds, to tell what time lies between two reports."""
     host: str
     pools: tuple[PoolReport, ...]
     processes: tuple[ProcessReport, ...]
+    warnings: tuple[str, ...] = ()
+    """What could not be read, a line each."""
 
 
 def collect(alias: str | None = None) -> Report:
@@ -98,119 +66,26 @@ def collect(alias: str | None = None) -> Report:
         alias: only this database.
 
     """
+    found = read_boards(conf.namespace())
     processes = tuple(
-        sorted(read_processes(conf.namespace(), alias), key=lambda process: process.pid)
+        replace(process, pools=tuple(p for p in process.pools if alias in (None, p.alias)))
+        for process in found.processes
     )
     return Report(
         generated_at=datetime.now(UTC),
+        clock=time.monotonic(),
         host=socket.gethostname(),
-        pools=tuple(_sum_up(processes, alias)),
+        pools=tuple(_sum_up(processes, found.ended, alias)),
         processes=processes,
+        warnings=tuple(found.warnings),
     )
 
 
-def read_processes(namespace: str, alias: str | None = None) -> Iterator[ProcessReport]:
-    """Read every live process's board; boards of dead processes are removed."""
-    for folder in readable_folders():
-        for path in sorted(folder.glob(f"{namespace}-*{layout.SUFFIX}")):
-            try:
-                process = _read_board(path, alias)
-            except (OSError, ValueError) as error:
-                logger.debug("cannot read %s: %s", path, error)
-                continue
-            if process is not None:
-                yield process
-
-
-def _read_board(path: Path, alias: str | None) -> ProcessReport | None:
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-    try:
-        if not _is_locked(descriptor):
-            path.unlink(missing_ok=True)
-            return None
-        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as board:
-            view = memoryview(board)
-            try:
-                return _parse(view, alias)
-            finally:
-                view.release()
-    finally:
-        os.close(descriptor)
-
-
-def _is_locked(descriptor: int) -> bool:
-    """Tell whether the writer lives: the kernel drops its lock with the process."""
-    try:
-        # Shared, so that two readers do not take each other for the writer.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            return True
-        raise
-    return False
-
-
-def _parse(view: memoryview, alias: str | None) -> ProcessReport:
-    process, segments = layout.parse(view)
-    now = time.monotonic_ns()
-    pools: dict[str, ProcessPool] = {}
-    for meta, words in segments:
-        with words:
-            if alias in (None, meta["alias"]):
-                found = ProcessPool(
-                    meta["alias"],
-                    meta["vendor"],
-                    meta["profile"],
-                    read(words, now),
-                    tuple(_connections(words, now)),
-                )
-                # Renamed test databases and copies of a wrapper have pools of their own.
-                known = pools.get(found.alias)
-                pools[found.alias] = _merge(known, found) if known else found
-    return ProcessReport(
-        process["pid"], process["command"], process["started_at"], tuple(pools.values())
-    )
-
-
-def _connections(words: memoryview, now: int) -> Iterator[ConnectionReport]:
-    for start in range(POOL_WORDS, len(words), CELL_WORDS):
-        cell = words[start : start + CELL_WORDS].tolist()
-        if since := cell[SINCE]:
-            yield ConnectionReport(
-                state="in_use" if since > 0 else "idle",
-                state_age_s=max(0, now - abs(since)) / 1e9,
-                age_s=max(0, now - cell[CREATED]) / 1e9,
-                uses=cell[USES],
-                thread=cell[THREAD],
-                backend=cell[BACKEND_WORD],
-            )
-
-
-def _merge(one: ProcessPool, other: ProcessPool) -> ProcessPool:
-    return ProcessPool(
-        one.alias,
-        one.vendor,
-        one.profile,
-        add([one.status, other.status]),
-        one.connections + other.connections,
-    )
-
-
-def add(statuses: Iterable[PoolStatus]) -> PoolStatus:
-    """Return the sums of all figures, and the maxima of the ages."""
-    statuses = list(statuses)
-    return PoolStatus(
-        **{
-            field.name: (max if field.name.startswith("oldest") else sum)(
-                getattr(status, field.name) for status in statuses
-            )
-            for field in fields(PoolStatus)
-        }
-    )
-
-
-def _sum_up(processes: tuple[ProcessReport, ...], wanted: str | None) -> Iterator[PoolReport]:
+def _sum_up(
+    processes: tuple[ProcessReport, ...], ended: Retired, wanted: str | None
+) -> Iterator[PoolReport]:
     roles = _roles()
+    drained = orders.drained()
     for alias, database in conf.databases().items():
         backend = conf.backend(database["ENGINE"])
         if backend is None or wanted not in (None, alias):
@@ -223,6 +98,7 @@ def _sum_up(processes: tuple[ProcessReport, ...], wanted: str | None) -> Iterato
         if config is None and not found:
             continue
         role, cluster = roles.get(alias, ("standalone", None))
+        statuses = [pool.status for pool in found] or [PoolStatus.unopened(config)]
         yield PoolReport(
             alias=alias,
             role=role,
@@ -230,8 +106,19 @@ def _sum_up(processes: tuple[ProcessReport, ...], wanted: str | None) -> Iterato
             vendor=backend.vendor,
             profile=config.profile if config else found[0].profile,
             processes=len(found),
-            status=add([pool.status for pool in found] or [PoolStatus.unopened(config)]),
+            status=add([*statuses, *_counted(ended.pools, alias)]),
+            state=_state(found, drained=alias in drained),
+            ended=ended.processes.get(alias, 0),
         )
+
+
+def _state(pools: list[ProcessPool], *, drained: bool) -> str:
+    states = [pool.state for pool in pools] + (["drained"] if drained else [])
+    return max(states, key=STATES.index, default="unused")
+
+
+def _counted(ended: Mapping[str, PoolStatus], alias: str) -> list[PoolStatus]:
+    return [ended[alias]] if alias in ended else []
 
 
 def _roles() -> dict[str, tuple[str, str]]:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from ..backends.driver import ServerSession
 from ..pooling import PoolStatus
-from .report import PoolReport, Report
+from .rates import Rates
+from .report import ConnectionReport, PoolReport, Report
 
 Row = Sequence[str]
 Paint = Callable[[str, str], str]
 
-FIGURES = ("USED", "IDLE", "OPEN", "MAX", "WAIT", "MAXWAIT", "OLDEST", "TIMEOUTS", "ERRORS")
+FIGURES = (
+    *("USED", "IDLE", "TOTAL", "MAX", "WAIT", "MAXWAIT", "OLDEST", "P95WAIT"),
+    *("TIMEOUTS", "ERRORS"),
+)
+RATES = ("CHECKOUTS/S", "WAITS/S", "TIMEOUTS/S", "P95WAIT NOW")
+CONNECTION = ("PID", "ALIAS", "STATE", "SINCE", "AGE", "USES", "BACKEND", "THREAD")
+SESSION = ("SERVER", "FOR", "TRANSACTION", "WAITS FOR", "QUERY")
+QUERY_WIDTH = 80
 
 
-def pool_rows(report: Report) -> list[Row]:
-    """Return a row for each alias, under a heading."""
-    rows: list[Row] = [("ALIAS", "ROLE", "PROFILE", "PROCS", *FIGURES, "STATE")]
+def pool_rows(report: Report, rates: Mapping[str, Rates] | None = None) -> list[Row]:
+    """Return a row for each alias, under a heading; with its rates where they are given."""
+    speeds = RATES if rates is not None else ()
+    rows: list[Row] = [("ALIAS", "ROLE", "PROFILE", "PROCS", *FIGURES, *speeds, "STATE")]
     for pool in report.pools:
         head = (pool.alias, role(pool), pool.profile, str(pool.processes))
-        rows.append((*head, *_figures(pool.status), state(pool.status, pool.processes)))
+        speed = _rates(rates.get(pool.alias)) if rates is not None else ()
+        rows.append((*head, *_figures(pool.status), *speed, pool.state))
     return rows
 
 
@@ -28,43 +39,24 @@ def process_rows(report: Report) -> list[Row]:
     for process in report.processes:
         for pool in process.pools:
             head = (str(process.pid), process.command, process.started_at, pool.alias)
-            rows.append((*head, *_figures(pool.status), state(pool.status, 1)))
+            rows.append((*head, *_figures(pool.status), pool.state))
     return rows
 
 
-def connection_rows(report: Report) -> list[Row]:
-    """Return a row for each open connection, under a heading."""
-    rows: list[Row] = [("PID", "ALIAS", "STATE", "SINCE", "AGE", "USES", "BACKEND", "THREAD")]
+def connection_rows(report: Report, *, server: bool = False) -> list[Row]:
+    """Return a row for each open connection, under a heading; with the server's side if asked."""
+    rows: list[Row] = [(*CONNECTION, *SESSION) if server else CONNECTION]
     for process in report.processes:
         for pool in process.pools:
-            rows += [
-                (
-                    str(process.pid),
-                    pool.alias,
-                    connection.state,
-                    seconds(connection.state_age_s),
-                    seconds(connection.age_s),
-                    str(connection.uses),
-                    str(connection.backend or "-"),
-                    str(connection.thread or "-"),
-                )
-                for connection in pool.connections
-            ]
+            for connection in pool.connections:
+                row = (str(process.pid), pool.alias, *_connection(connection))
+                rows.append((*row, *_session(connection.server)) if server else row)
     return rows
 
 
 def role(pool: PoolReport) -> str:
     """Return the role, with the cluster where it is not the alias itself."""
     return f"replica of {pool.cluster}" if pool.role == "replica" else pool.role
-
-
-def state(status: PoolStatus, processes: int) -> str:
-    """Return one word for how a pool fares."""
-    if not processes:
-        return "unused"
-    if status.waiting:
-        return "exhausted" if status.checkedout >= status.max else "waiting"
-    return "busy" if status.checkedout >= 0.9 * status.max else "ok"
 
 
 def seconds(value: float) -> str:
@@ -94,6 +86,41 @@ def align(rows: Iterable[Row], paint: Paint = lambda text, column: text) -> list
     return lines
 
 
+def _connection(connection: ConnectionReport) -> Row:
+    return (
+        connection.state,
+        seconds(connection.state_age_s),
+        seconds(connection.age_s),
+        str(connection.uses),
+        str(connection.backend or "-"),
+        str(connection.thread or "-"),
+    )
+
+
+def _session(session: ServerSession | None) -> Row:
+    if session is None:
+        return ("-",) * len(SESSION)
+    query = " ".join((session.query or "-").split())
+    return (
+        session.state,
+        _or_dash(session.state_age_s),
+        _or_dash(session.transaction_age_s),
+        session.waits_for or "-",
+        query if len(query) <= QUERY_WIDTH else f"{query[: QUERY_WIDTH - 1]}…",
+    )
+
+
+def _rates(rates: Rates | None) -> Row:
+    if rates is None:
+        return ("-",) * len(RATES)
+    speeds = (rates.checkouts_per_s, rates.waits_per_s, rates.timeouts_per_s)
+    return (*(f"{speed:.1f}" for speed in speeds), seconds(rates.p95_wait_s))
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else seconds(value)
+
+
 def _figures(status: PoolStatus) -> Row:
     return (
         str(status.checkedout),
@@ -103,6 +130,7 @@ def _figures(status: PoolStatus) -> Row:
         str(status.waiting),
         seconds(status.oldest_wait) if status.waiting else "-",
         seconds(status.oldest_use) if status.checkedout else "-",
-        str(status.timeouts),
-        str(status.connect_errors),
+        seconds(status.p95_wait),
+        str(status.timeouts + status.refused),
+        str(status.connect_errors + status.lost),
     )

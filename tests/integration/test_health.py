@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection
-from django.test import Client, override_settings
+from django.test import AsyncClient, Client, override_settings
 from django.urls import path
 from health_check.views import HealthCheckView
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from django_poolrouter import PoolHealthMonitor, pools
-from django_poolrouter.contrib.health_check import PoolHealthCheck
+from django_poolrouter.contrib.health_check import (
+    PoolHealthCheck,
+    PoolHealthCheckView,
+    PoolPressureCheck,
+    ReplicaLagCheck,
+)
+from django_poolrouter.registry import registry
 from tests.conftest import Vendor
+from tests.databases import ENGINES
+from tests.host import Host
 
 CHECK = "django_poolrouter.contrib.health_check.PoolHealthCheck"
 ROOT = Path(__file__).parents[2]
@@ -40,8 +52,16 @@ urlpatterns = [
         ),
         name="quick",
     ),
+    path("pools/", PoolHealthCheckView.as_view(checks=[(CHECK, {"alias": "default"})])),
 ]
-with_urls = override_settings(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"])
+with_urls = override_settings(
+    ROOT_URLCONF=__name__,
+    ALLOWED_HOSTS=["*"],
+    INSTALLED_APPS=["django_poolrouter", "health_check"],
+    TEMPLATES=[
+        {"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True},
+    ],
+)
 TINY = {"pool_size": 1, "max_overflow": 0}
 
 
@@ -157,6 +177,147 @@ def test_view__keeps_no_connection_in_the_executors_threads(
         assert Client().get("/health/?format=text").status_code == 200
     status = pools["default"].status()
     assert (status.checkouts, status.connects, status.checkedout) == (5, 1, 0)
+
+
+# -- pressure ------------------------------------------------------------------------------
+
+
+def failure(check: Any) -> str | None:
+    """Run a check as the library does, in a thread of an executor; return what it says."""
+
+    async def run() -> Any:
+        with ThreadPoolExecutor(1) as executor:
+            return await check.get_result(executor)
+
+    result = asyncio.run(run())
+    return result.error and f"{type(result.error).__name__}: {result.error.message}"
+
+
+def test_pressure__warns_of_a_pool_that_is_nearly_full(use_databases: Any, tmp_path: Path) -> None:
+    sqlite = {"ENGINE": "django_poolrouter.backends.sqlite3", "NAME": tmp_path / "db"}
+    pool = {"pool_size": 2, "max_overflow": 2}
+    use_databases(
+        {"default": {**sqlite, "OPTIONS": {"pool": pool}}},
+        POOLROUTER={"NAMESPACE": str(tmp_path)},  # whose processes show nothing
+    )
+    check = PoolPressureCheck("default", max_used=0.5)
+    assert failure(check) is None
+    with pools["default"].connection(), pools["default"].connection():
+        assert failure(check) is None
+        with pools["default"].connection():
+            assert failure(check) == (
+                "ServiceWarning: default: 3 of 4 connections in use, 0 callers wait"
+            )
+    assert failure(check) is None
+
+
+def test_pressure__is_that_of_the_fullest_process_of_the_host(host: Host) -> None:
+    host.worker().do("take")
+    full = host.worker().do("take", "take", "take")
+    code = "import sys; from django_poolrouter.contrib.health_check import PoolPressureCheck as C"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import django; django.setup(); {code}; C('default').run()"],
+        env=host.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = f"default: 3 of 3 connections in use, 0 callers wait in process {full.pid}"
+    assert told in done.stderr
+
+
+def test_pressure__is_told_from_others_and_knows_its_database(use_databases: Any) -> None:
+    use_databases({})
+    check = PoolPressureCheck("missing")
+    assert repr(check) == "PoolPressureCheck(alias='missing', max_used=0.9)"
+    assert failure(check) == "ServiceUnavailable: Database 'missing' not configured"
+
+
+# -- lag -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_lag__is_measured_on_replica_and_primary(
+    kind: str, use_databases: Any, request: pytest.FixtureRequest
+) -> None:
+    cluster = request.getfixturevalue(kind)
+    name = {"postgresql": "postgres", "mariadb": "mysql"}[kind]
+    server = {"ENGINE": ENGINES[kind]}
+    use_databases(
+        {
+            "default": {**server, **cluster.settings("primary", name)},
+            "replica": {
+                **server,
+                **cluster.settings("replica1", name),
+                "ROUTER": {"REPLICA_OF": "default"},
+            },
+            "promoted": {
+                **server,
+                **cluster.settings("primary", name),
+                "ROUTER": {"REPLICA_OF": "default"},
+            },
+        }
+    )
+    cluster.wait_for_replicas()
+    assert failure(ReplicaLagCheck("replica")) is None
+    behind = r"ServiceWarning: replica: \d\.\d s behind its primary, more than -1 s"
+    assert re.fullmatch(behind, str(failure(ReplicaLagCheck("replica", max_lag=-1))))
+    assert failure(ReplicaLagCheck("default")) == ("ServiceUnavailable: 'default' is not a replica")
+    assert failure(ReplicaLagCheck("promoted")) == (
+        "ServiceUnavailable: 'promoted' follows no other server"
+    )
+    for pool in registry.all_pools():
+        assert pool.status().checkedout == 0
+
+
+def test_lag__that_cannot_be_told_is_a_failure(use_databases: Any, tmp_path: Path) -> None:
+    sqlite = {"ENGINE": ENGINES["sqlite"], "NAME": tmp_path / "db"}
+    use_databases({"default": sqlite, "replica": {**sqlite, "ROUTER": {"REPLICA_OF": "default"}}})
+    assert failure(ReplicaLagCheck("replica")) == (
+        "ServiceUnavailable: replica: the server does not tell its lag"
+    )
+
+
+# -- the view ----------------------------------------------------------------------------------
+
+
+@with_urls
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+def test_pools_view__tells_the_status_of_every_pool_in_json(
+    vendor: Vendor, use_databases: Any, client: Any
+) -> None:
+    use_databases({"default": vendor.database(), "other": vendor.database()})
+
+    async def get() -> Any:
+        return await AsyncClient().get("/pools/?format=json")
+
+    response = asyncio.run(get()) if client is AsyncClient else client().get("/pools/?format=json")
+    assert response.status_code == 200
+    answer = response.json()
+    assert answer.pop("PoolHealthCheck(alias='default')") == "OK"
+    [default, other] = answer.pop("pools")
+    assert answer == {}
+    assert (default["alias"], other["alias"]) == ("default", "other")
+    assert {"in_use", "idle", "max", "waiting", "state"} <= default.keys()
+
+
+@with_urls
+def test_pools_view__tells_the_status_of_every_pool_in_html(
+    vendor: Vendor, use_databases: Any
+) -> None:
+    use_databases({"default": vendor.database()})
+    page = Client().get("/pools/", headers={"accept": "text/html"}).content.decode()
+    assert '<td data-label="Database">default</td>' in page
+    assert "PoolHealthCheck" in page
+
+
+@with_urls
+def test_pools_view__has_openmetrics_as_the_library_has(vendor: Vendor, use_databases: Any) -> None:
+    use_databases({"default": vendor.database()})
+    text = Client().get("/pools/?format=openmetrics").content.decode()
+    metrics = {m.name: m for m in text_string_to_metric_families(text)}
+    [sample] = metrics["django_health_check_status"].samples
+    assert (sample.labels, sample.value) == ({"check": "PoolHealthCheck", "alias": "default"}, 1)
 
 
 def test_check__is_told_from_others_by_its_alias() -> None:

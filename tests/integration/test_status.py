@@ -7,137 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.databases import eventually
-
-ROOT = Path(__file__).parents[2]
-SETTINGS = """
-import os
-SECRET_KEY = os.environ.get("KEY", "for-tests")
-INSTALLED_APPS = ["django_poolrouter"]
-POOLROUTER = {"PROFILES": {"tiny": {"pool_size": 2, "max_overflow": 1, "pool_timeout": 30}}}
-NAME = os.environ["NAME"]
-DATABASES = {
-    "default": {
-        "ENGINE": "django_poolrouter.backends.sqlite3", "NAME": NAME, "OPTIONS": {"pool": "tiny"},
-    },
-    "unopened": {
-        "ENGINE": "django_poolrouter.backends.sqlite3", "NAME": NAME, "OPTIONS": {"pool": "batch"},
-        "ROUTER": {"REPLICA_OF": "default"},
-    },
-    "unpooled": {
-        "ENGINE": "django_poolrouter.backends.sqlite3", "NAME": NAME, "OPTIONS": {"pool": False},
-    },
-}
-"""
-WORKER = """
-import sys, threading
-import django; django.setup()
-from django.db import connection
-from django_poolrouter import pools
-pool = pools["default"]
-leases = []
-for line in sys.stdin:
-    match line.split():
-        case ["take"]: leases.append(pool.checkout())
-        case ["give"]: lease = leases.pop(); lease.pool.checkin(lease)
-        case ["wait"]: threading.Thread(target=pool.checkout, daemon=True).start()
-        case ["fork"]:
-            import os
-            if os.fork() == 0:
-                import time; time.sleep(60); os._exit(0)
-        case ["close"]: pools.dispose_all()
-    print("done", flush=True)
-"""
-
-
-class Host:
-    """A project on this host: its workers, and commands run from another shell."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "hostsettings.py").write_text(SETTINGS)
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
-            "DJANGO_SETTINGS_MODULE": "hostsettings",
-            "NAME": str(folder / "db.sqlite3"),
-            "POOLROUTER_RUNTIME_DIR": str(folder / "boards"),
-        }
-        self.workers: list[Worker] = []
-
-    def worker(self, **environment: str) -> Worker:
-        worker = Worker(self.environment | environment)
-        self.workers.append(worker)
-        return worker
-
-    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run django-admin from a folder and environment that share little with the workers'."""
-        return subprocess.run(
-            [sys.executable, "-m", "django", *arguments],
-            env=self.environment | environment,
-            cwd="/",
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    def status(self, *arguments: str, **environment: str) -> dict[str, Any]:
-        done = self.run("poolstatus", "--json", *arguments, **environment)
-        assert done.returncode == 0, done.stderr
-        document: dict[str, Any] = json.loads(done.stdout)
-        return document
-
-    def default(self) -> dict[str, Any]:
-        return next(pool for pool in self.status()["pools"] if pool["alias"] == "default")
-
-    def pids(self) -> set[int]:
-        return {process["pid"] for process in self.status()["processes"]}
-
-
-class Worker:
-    """A process that does with its pool what it is told."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", WORKER],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.pid = self.process.pid
-
-    def do(self, *verbs: str) -> Worker:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        for verb in verbs:
-            self.process.stdin.write(f"{verb}\n")
-            self.process.stdin.flush()
-            assert self.process.stdout.readline() == "done\n"
-        return self
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.stdout.close()
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    host = Host(tmp_path)
-    yield host
-    for worker in host.workers:
-        worker.end()
+from tests.conftest import Vendor
+from tests.databases import ENGINES, eventually
+from tests.host import Host
 
 
 def test_poolstatus__lists_every_live_process(host: Host) -> None:
@@ -215,11 +94,8 @@ def test_stopped_process__still_shows_the_truth(host: Host) -> None:
 
 
 def test_ended_process__leaves_no_board(host: Host) -> None:
-    worker = host.worker().do("take")
-    assert worker.process.stdin is not None
-    worker.process.stdin.close()
-    assert worker.process.wait(10) == 0
-    assert list((host.folder / "boards").glob("*")) == []
+    host.worker().do("take").leave()
+    assert list((host.folder / "boards").glob("*.board")) == []
 
 
 def test_child_of_a_killed_process__does_not_keep_it_listed(host: Host) -> None:
@@ -236,6 +112,56 @@ def test_closed_and_reopened_pool__goes_on_counting(host: Host) -> None:
     worker.do("take")
     pool = host.default()
     assert (pool["checkouts"], pool["open"], pool["processes"]) == (4, 1, 1)
+
+
+def test_counters__of_ended_processes_stay(host: Host) -> None:
+    killed, ended, alive = (host.worker().do("take", "give", "take") for _ in range(3))
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.process.wait()
+    ended.leave()
+    for _ in range(2):
+        pool = host.default()
+        assert (pool["processes"], pool["ended_processes"]) == (1, 2)
+        assert (pool["checkouts"], pool["connects"]) == (6, 3)
+        assert (pool["open"], pool["in_use"], pool["max"]) == (1, 1, 3)
+    alive.do("give", "take")
+    assert host.default()["checkouts"] == 7
+
+
+def test_counters__of_many_ended_processes_are_added_once(host: Host) -> None:
+    """By whoever asks first, while others ask too and workers come and go."""
+    workers = [host.worker().do("take") for _ in range(4)]
+    for worker in workers:
+        worker.end()
+    with ThreadPoolExecutor(4) as executor:
+        seen = list(executor.map(lambda _: host.default()["checkouts"], range(4)))
+    assert seen == [4] * 4
+    assert list((host.folder / "boards").glob("*.board")) == []
+
+
+def test_counters__are_not_added_again_after_a_crash_before_the_board_was_removed(
+    host: Host,
+) -> None:
+    worker = host.worker().do("take")
+    worker.end()
+    [board] = (host.folder / "boards").glob("*.board")
+    content = board.read_bytes()
+    assert host.default()["checkouts"] == 1
+    board.write_bytes(content)
+    assert host.default()["checkouts"] == 1
+    assert not board.exists()
+
+
+def test_workers__clear_away_their_dead_predecessors(host: Host) -> None:
+    host.worker().do("take").end()
+    host.worker().do("take")
+    assert len(list((host.folder / "boards").glob("*.board"))) == 1
+
+
+def test_project__whose_name_begins_with_anothers_is_another(host: Host) -> None:
+    host.worker(NAMESPACE="shop-eu").do("take")
+    assert host.status(NAMESPACE="shop")["processes"] == []
+    assert len(host.status(NAMESPACE="shop-eu")["processes"]) == 1
 
 
 def test_other_project__is_not_shown(host: Host) -> None:
@@ -296,6 +222,8 @@ def test_watch__repeats_until_interrupted(host: Host) -> None:
         process.stdout.read()
     assert process.wait(10) == 0
     assert documents[0]["generated_at"] < documents[1]["generated_at"]
+    assert documents[0]["pools"][0]["rates"] is None
+    assert documents[1]["pools"][0]["rates"]["checkouts_per_s"] == 0
 
 
 @pytest.mark.parametrize(
@@ -317,9 +245,49 @@ def test_unusable_folder__costs_the_pools_nothing(
 def test_garbage_in_the_folder__is_passed_over(host: Host) -> None:
     worker = host.worker().do("take")
     board = next((host.folder / "boards").glob("*.board"))
-    board.with_name(board.name.split("-")[0] + "-1-ffff.board").write_bytes(b"")
-    board.with_name(board.name.split("-")[0] + "-2-ffff.board").write_bytes(b"x" * 5000)
+    for token, content in {"1_ffff": b"", "2_ffff": b"x" * 5000}.items():
+        name = f"{board.name.split('-')[0]}-{token}.board"
+        board.with_name(name).write_bytes(content)
     assert host.pids() == {worker.pid}
+
+
+def test_server__names_a_connection_left_idle_in_transaction(host: Host, server: Vendor) -> None:
+    host.environment["SERVER"] = json.dumps({"ENGINE": ENGINES[server.name], **server.settings})
+    # MariaDB knows of a transaction when it has touched a table, and keeps no last query.
+    look, query = {
+        "postgresql": ("SELECT 4711", "SELECT 4711"),
+        "mariadb": ("SELECT 1 FROM mysql.innodb_table_stats", None),
+    }[server.name]
+    worker = host.worker().do("take", "take", "give", "take", "run BEGIN", f"run {look}")
+    [process] = host.status("--server", "--database", "default")["processes"]
+    idle, holding = sorted(process["pools"][0]["connections"], key=lambda c: c["uses"])
+    assert process["pid"] == worker.pid
+    assert holding["state"] == idle["state"] == "in_use"
+    assert holding["thread"] == int(worker.ask("thread"))
+    assert idle["server"]["state"] == "idle"
+    assert holding["server"]["state"] == "idle in transaction"
+    assert holding["server"]["transaction_age_s"] >= 0
+    assert holding["server"]["query"] == query
+    assert "idle in transaction" in host.run("poolstatus", "--connections", "--server").stdout
+
+
+def test_server__tells_which_connections_it_does_not_know(host: Host, postgresql: Any) -> None:
+    settings = {"ENGINE": ENGINES["postgresql"], **postgresql.settings("primary", "postgres")}
+    host.environment["SERVER"] = json.dumps(settings)
+    host.worker().do("take")
+    [connection] = host.connections("--server")
+    postgresql.sql("primary", f"SELECT pg_terminate_backend({connection['backend']}, 10000)")
+    [connection] = host.connections("--server")
+    assert (connection["state"], connection["server"]["state"]) == ("in_use", "gone")
+
+
+def test_server__that_does_not_answer_is_a_line_and_no_failure(host: Host) -> None:
+    host.worker().do("take")
+    missing = str(host.folder / "no" / "such" / "folder.sqlite3")
+    done = host.run("poolstatus", "--server", NAME=missing)
+    assert done.returncode == 0
+    assert "warning: cannot ask the server of 'default': unable to open" in done.stdout
+    assert "in_use" in done.stdout
 
 
 def test_board__holds_no_secret(host: Host) -> None:
@@ -328,21 +296,3 @@ def test_board__holds_no_secret(host: Host) -> None:
     assert b"secret" not in board.read_bytes()
     assert board.stat().st_mode & 0o077 == 0
     assert board.parent.stat().st_mode & 0o077 == 0
-
-
-def test_poolcheck__tells_who_answers(host: Host) -> None:
-    Path(host.environment["NAME"]).touch()
-    done = host.run("poolcheck")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert [line.split()[:2] for line in done.stdout.splitlines()[1:]] == [
-        ["default", "primary"],
-        ["unopened", "replica"],
-        ["unpooled", "standalone"],
-    ]
-
-
-def test_poolcheck__exits_with_1_when_one_does_not_answer(host: Host) -> None:
-    done = host.run("poolcheck", "--json", NAME=str(host.folder / "no" / "such.sqlite3"))
-    assert done.returncode == 1
-    default = json.loads(done.stdout)["databases"][0]
-    assert (default["healthy"], default["error"]) == (False, "unable to open database file")

@@ -25,6 +25,7 @@ from tests.databases import ENGINES
 from tests.testapp.shop.models import Book
 
 STOCK = "django.db.backends.sqlite3"
+SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
 PASSWORD = "open-sesame"
 
 
@@ -176,6 +177,7 @@ WRONG_POOLROUTER = [
     ({"PROFILE": {}}, "POOLROUTER['PROFILE']: unknown option. Did you mean 'PROFILES'?"),
     ({"routing": {}}, "POOLROUTER['routing']: unknown option. Did you mean 'ROUTING'?"),
 ]
+WRONG_CONTROL = "POOLROUTER['CONTROL']: must be True or False, not 'yes'."
 WRONG_PROFILES = [
     ("web", "POOLROUTER['PROFILES']: must be a mapping of profile names to options."),
     ({"batch": {}}, "POOLROUTER['PROFILES']['batch']: is not free as a name for a profile."),
@@ -235,6 +237,11 @@ def test_wrong_profile__is_an_error(setup: Setup, profiles: Any, told: str) -> N
 def test_wrong_default_for_all_clusters__is_an_error(setup: Setup, routing: Any, told: str) -> None:
     setup.settings["POOLROUTER"] = {"ROUTING": routing}
     assert_told(setup, told, by_pool=False, by_router=True)
+
+
+def test_wrong_control__is_an_error(setup: Setup) -> None:
+    setup.settings["POOLROUTER"] = {"CONTROL": "yes"}
+    assert_told(setup, WRONG_CONTROL, by_pool=False, by_router=False)
 
 
 @pytest.mark.parametrize("seconds", [60, None, True])
@@ -370,6 +377,93 @@ def test_stock_engines__may_take_part(setup: Setup) -> None:
     for database in setup.databases.values():
         database["ENGINE"] = STOCK
     assert setup.messages() == []
+
+
+# -- how pools fit what runs them -----------------------------------------------------------
+
+SMALL = {"pool": {"pool_size": 2, "max_overflow": 3}}
+
+
+@pytest.mark.parametrize(("threads", "told"), [(5, False), (6, True)])
+def test_threads__of_gunicorn_beyond_the_pool(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, threads: int, told: bool
+) -> None:
+    monkeypatch.setenv("GUNICORN_CMD_ARGS", f"--workers 2 --threads={threads} --preload")
+    setup.databases["default"]["OPTIONS"] = SMALL
+    texts = setup.texts()
+    assert bool(texts) is told
+    if told:
+        assert texts[0].startswith(
+            "poolrouter.W020 GUNICORN_CMD_ARGS runs 6 threads in a process, and pool 'default' "
+            "has 5 connections at most (pool_size 2 + max_overflow 3)."
+        )
+
+
+@pytest.mark.parametrize(("kind", "told"), [("prefork", 0), ("threads", 1), ("gevent", 1)])
+def test_threads__of_celery_beyond_the_pool(setup: Setup, kind: str, told: int) -> None:
+    setup.databases["default"]["OPTIONS"] = SMALL
+    setup.settings |= {"CELERY_WORKER_CONCURRENCY": 10, "CELERY_WORKER_POOL": kind}
+    assert ids(setup.messages()) == ["poolrouter.W020"] * told
+
+
+@pytest.mark.parametrize(
+    ("middleware", "told"),
+    [
+        ([MIDDLEWARE, SESSIONS], None),
+        ([MIDDLEWARE, SESSIONS, MIDDLEWARE], "more than once."),
+        ([SESSIONS, MIDDLEWARE], f"after {SESSIONS!r}."),
+    ],
+    ids=str,
+)
+def test_middleware__that_is_misplaced(setup: Setup, middleware: list[str], told: Any) -> None:
+    setup.settings["MIDDLEWARE"] = middleware
+    texts = setup.texts()
+    assert [text.startswith("poolrouter.W021") and told in text for text in texts] == [True] * (
+        told is not None
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, 1),
+        ({"PORT": "5433"}, 0),
+        ({"NAME": "another"}, 0),
+        ({"OPTIONS": {"pool": False}}, 0),
+    ],
+    ids=str,
+)
+def test_two_aliases__of_one_database(setup: Setup, change: Any, told: int) -> None:
+    server = {"HOST": "db", "PORT": "5432", "NAME": "shop"}
+    setup.databases["default"] |= server
+    setup.databases["orders"] |= {**server, **change}
+    assert ids(setup.messages()) == ["poolrouter.W022"] * told
+
+
+@pytest.mark.parametrize(
+    ("pool", "told"),
+    [("web", 1), ({"pool_size": 3}, 1), ({"min_size": 3, "max_idle": 9}, 0), (True, 0)],
+    ids=str,
+)
+def test_pool_of_ours__under_a_stock_engine(setup: Setup, pool: Any, told: int) -> None:
+    setup.databases["orders"] |= {"ENGINE": STOCK, "OPTIONS": {"pool": pool}}
+    assert ids(setup.messages()) == ["poolrouter.W023"] * told
+
+
+def test_runtime_dir__that_cannot_be_made(setup: Setup) -> None:
+    (setup.folder / "file").touch()
+    setup.settings["POOLROUTER"] = {"RUNTIME_DIR": str(setup.folder / "file" / "run")}
+    [text] = setup.texts()
+    assert text.startswith("poolrouter.W024 POOLROUTER['RUNTIME_DIR']: ")
+
+
+def test_every_id__is_in_the_docs_and_every_id_of_the_docs_is_sent() -> None:
+    root = Path(__file__).parents[2]
+    sources = "".join(p.read_text() for p in (root / "django_poolrouter").glob("*.py"))
+    documented = re.findall(
+        r"^## `poolrouter\.(\w\d+)`", (root / "docs/checks.md").read_text(), re.MULTILINE
+    )
+    assert sorted(documented) == sorted(set(re.findall(r'id="poolrouter\.(\w\d+)"', sources)))
 
 
 # -- what is parsed is kept, and forgotten ----------------------------------------------

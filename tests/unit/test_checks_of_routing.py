@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from django.core import checks
 from django.db import models
 from django.test.utils import isolate_apps
@@ -12,7 +11,7 @@ from django.test.utils import isolate_apps
 from django_poolrouter.checks import MIDDLEWARE, ROUTER, check_relations
 from tests.testapp.orders.models import Order
 from tests.testapp.shop.models import Note
-from tests.unit.test_checks import STOCK, OwnMiddleware, Setup, setup
+from tests.unit.test_checks import STOCK, Setup, setup
 
 __all__ = ["setup"]
 
@@ -66,19 +65,9 @@ def test_least_used__of_replicas_without_pool(setup: Setup) -> None:
 # -- order ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("first", [SESSIONS, AUTH])
-def test_middleware__that_comes_too_late(setup: Setup, first: str) -> None:
-    own = f"{OwnMiddleware.__module__}.{OwnMiddleware.__qualname__}"
-    for ours in (MIDDLEWARE, own):
-        setup.settings["MIDDLEWARE"] = [ours, first]
-        assert setup.messages() == []
-        setup.settings["MIDDLEWARE"] = [first, ours]
-        assert only(setup).startswith(f"poolrouter.W009 '{first}' stands before '{MIDDLEWARE}'")
-
-
 def test_router__that_is_asked_before_ours(setup: Setup) -> None:
     setup.settings["DATABASE_ROUTERS"] = [Migrator(), Chooser(), ROUTER]
-    told = f"poolrouter.W013 The router {__name__}.Chooser stands before '{ROUTER}' and is asked"
+    told = f"poolrouter.W009 The router {__name__}.Chooser stands before '{ROUTER}' and is asked"
     assert only(setup).startswith(told)
     setup.settings["DATABASE_ROUTERS"] = [ROUTER, Chooser()]
     assert setup.messages() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import MySQLdb
@@ -11,13 +12,34 @@ from django.db.backends.utils import debug_transaction
 from django.utils.functional import cached_property
 
 from ...routing import Position
-from ..driver import Deadline, Driver, Fault, ServerFacts
+from ..driver import Deadline, Driver, Fault, Limit, ServerFacts, ServerSession
 from ..mixin import PooledDatabaseWrapper
 from . import replication
 from .watched import WatchedConnection
 
 # ER_OPTION_PREVENTS_STATEMENT (of which --read-only is one) and ER_READ_ONLY_MODE.
 READ_ONLY = ((1290,), (1836,))
+INSPECT = """
+SELECT version(), concat_ws(' ', @@hostname, @@port, @@datadir),
+       @@global.read_only OR @@global.innodb_read_only,
+       @@wait_timeout, @@global.max_connections, @@max_user_connections
+"""
+BEHIND = "Seconds_Behind"
+SESSIONS = """
+SELECT id, command, time, state, left(info, 1000) FROM information_schema.processlist
+"""
+# These need privileges that an application seldom has.
+TRANSACTIONS = """
+SELECT trx_mysql_thread_id, timestampdiff(SECOND, trx_started, now())
+  FROM information_schema.innodb_trx
+"""
+LAST_STATEMENTS = """
+SELECT processlist_id, left(sql_text, 1000)
+  FROM performance_schema.events_statements_current
+  JOIN performance_schema.threads USING (thread_id)
+ WHERE processlist_id IS NOT NULL AND sql_text IS NOT NULL
+"""
+
 # Of the client: no connection, gone away, lost during the query, lost at a read.  Of the
 # server: it shuts down, the connection was killed.
 LOST = frozenset({0, 2002, 2003, 2006, 2013, 2055, 1053, 1927})
@@ -54,23 +76,44 @@ class MySQLDriver(Driver):
 
     def inspect(self, connection: Any) -> ServerFacts:
         cursor = connection.cursor()
-        cursor.execute(
-            "SELECT VERSION(), @@global.read_only OR @@global.innodb_read_only,"
-            " @@global.max_connections"
+        cursor.execute(INSPECT)
+        version, identity, read_only, idle_limit, everybody, account = cursor.fetchone()
+        cursor.execute("SHOW GLOBAL STATUS LIKE 'Threads_connected'")
+        connections = int(cursor.fetchone()[1])
+        limits = [Limit("max_connections", everybody)]
+        if account:
+            limits.append(Limit("max_user_connections", account, "account"))
+        upstream = _upstream(cursor)
+        return ServerFacts(
+            version,
+            identity,
+            read_only=bool(read_only),
+            replicates=None if upstream is None else bool(upstream),
+            lag_s=next((v for n, v in (upstream or {}).items() if n.startswith(BEHIND)), None),
+            connections=connections,
+            idle_limit_s=float(idle_limit),
+            limits=tuple(limits),
         )
-        version, read_only, limit = cursor.fetchone()
-        try:
-            cursor.execute("SHOW SLAVE STATUS")
-            names = [column[0] for column in cursor.description]
-            row = cursor.fetchone()
-            lag = dict(zip(names, row, strict=True))["Seconds_Behind_Master"] if row else None
-        except MySQLdb.Error:  # needs a privilege, and has another name on MySQL 8.4
-            lag = None
-        return ServerFacts(version, bool(read_only), lag_s=lag, max_connections=limit)
 
     @staticmethod
     def refused_write(error: BaseException) -> bool:
         return isinstance(error, MySQLdb.Error) and error.args[:1] in READ_ONLY
+
+    def sessions(self, connection: Any) -> dict[int, ServerSession]:
+        transactions = _pairs(connection, TRANSACTIONS)
+        statements = _pairs(connection, LAST_STATEMENTS)
+        cursor = connection.cursor()
+        cursor.execute(SESSIONS)
+        return {
+            number: ServerSession(
+                state=_state(command, number in transactions),
+                state_age_s=float(age),
+                transaction_age_s=transactions.get(number),
+                waits_for=state or None,
+                query=query or statements.get(number),
+            )
+            for number, command, age, state, query in cursor.fetchall()
+        }
 
     def close_cursor(self, cursor: Any) -> None:
         """Close what has its rows already.
@@ -138,6 +181,34 @@ class MySQLDriver(Driver):
     def forbid_writes(self, connection: Any) -> None:
         connection.query(b"SET SESSION TRANSACTION READ ONLY")
         connection.store_result()
+
+
+def _pairs(connection: Any, sql: str) -> dict[int, Any]:
+    """Return the rows of two columns, or nothing where this account may not see them."""
+    cursor = connection.cursor()
+    try:
+        cursor.execute(sql)
+    except MySQLdb.Error:
+        return {}
+    return dict(cursor.fetchall())
+
+
+def _upstream(cursor: Any) -> dict[str, Any] | None:
+    """Return what a replica knows of its primary, {} if it has none; None if it may not tell."""
+    for sql in ("SHOW REPLICA STATUS", "SHOW SLAVE STATUS"):  # the latter on older servers
+        with suppress(MySQLdb.Error):
+            cursor.execute(sql)
+            names = [column[0] for column in cursor.description]
+            return dict(zip(names, cursor.fetchone() or (), strict=False))
+    return None
+
+
+def _state(command: str, in_transaction: bool) -> str:
+    if command == "Query":
+        return "active"
+    if command == "Sleep":
+        return "idle in transaction" if in_transaction else "idle"
+    return command.lower()
 
 
 class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from django.db.backends.postgresql import base
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from ...routing import Position
-from ..driver import Deadline, Driver, Fault, ServerFacts
+from ..driver import Deadline, Driver, Fault, Limit, ServerFacts, ServerSession
 from ..mixin import PooledDatabaseWrapper
 from . import replication
 
@@ -23,13 +24,38 @@ READ_ONLY = "25006"  # SQLSTATE read_only_sql_transaction
 
 INSPECT = """
 SELECT current_setting('server_version'),
+       current_setting('port') || ' ' || pg_postmaster_start_time(),
+       pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool,
        pg_is_in_recovery(),
        pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
                             ELSE pg_current_wal_insert_lsn() END, '0/0')::bigint,
        extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float,
+       (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+       (SELECT nullif(setting::float, 0) / 1000 FROM pg_settings
+         WHERE name = 'idle_session_timeout')
+"""
+# -1: no limit.  Superusers are above all of them.
+LIMITS = """
+SELECT 'max_connections less reserved',
        current_setting('max_connections')::int
          - current_setting('superuser_reserved_connections')::int
-         - coalesce(current_setting('reserved_connections', true), '0')::int
+         - coalesce(current_setting('reserved_connections', true), '0')::int,
+       'server'
+UNION ALL
+SELECT 'CONNECTION LIMIT of role ' || rolname, rolconnlimit, 'account'
+  FROM pg_roles WHERE rolname = session_user AND NOT rolsuper
+UNION ALL
+SELECT 'CONNECTION LIMIT of database ' || datname, datconnlimit, 'database'
+  FROM pg_database WHERE datname = current_database()
+"""
+SESSIONS = """
+SELECT pid, state,
+       extract(epoch FROM clock_timestamp() - state_change)::float,
+       extract(epoch FROM clock_timestamp() - xact_start)::float,
+       wait_event_type || ': ' || wait_event,
+       nullif(left(query, 1000), '<insufficient privilege>')
+  FROM pg_stat_activity
+ WHERE backend_type = 'client backend'
 """
 
 
@@ -72,11 +98,19 @@ class PsycopgDriver(Driver):
             results.append(result)
 
     def inspect(self, connection: Any) -> ServerFacts:
-        return ServerFacts(*connection.execute(INSPECT, prepare=False).fetchone())
+        facts = connection.execute(INSPECT, prepare=False).fetchone()
+        rows = connection.execute(LIMITS, prepare=False).fetchall()
+        limits = tuple(Limit(*row) for row in rows if row[1] >= 0)
+        return replace(ServerFacts(*facts), limits=limits)
 
     @staticmethod
     def refused_write(error: BaseException) -> bool:
         return getattr(error, "sqlstate", None) == READ_ONLY
+
+    def sessions(self, connection: Any) -> dict[int, ServerSession]:
+        rows = connection.execute(SESSIONS, prepare=False).fetchall()
+        # No state: it belongs to another role, and this one is not in pg_monitor.
+        return {pid: ServerSession(state or "hidden", *rest) for pid, state, *rest in rows}
 
     def written(self, connection: Any, timeout: float) -> Position | None:
         return self._position(connection, timeout, of_replica=False)

@@ -11,11 +11,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from django_poolrouter import conf
-from django_poolrouter.status.inspection import Budget, Inspection, inspect
+from django_poolrouter.status.budget import Budget
+from django_poolrouter.status.inspection import Inspection, inspect
 from django_poolrouter.status.report import VERSION
 from django_poolrouter.status.table import align, seconds
 
-HEADING = ("ALIAS", "ROLE", "SERVER", "FOUND", "LATENCY", "LAG", "BUDGET", "STATE")
+HEADING = ("ALIAS", "ROLE", "SERVER", "FOUND", "CONNECT", "PING", "LAG", "BUDGET", "STATE")
 
 
 class Command(BaseCommand):
@@ -27,15 +28,29 @@ class Command(BaseCommand):
         """Add the options."""
         parser.add_argument("--database", metavar="ALIAS", help="Only this database.")
         parser.add_argument("--json", action="store_true", help="Print a JSON document.")
+        parser.add_argument(
+            "--processes",
+            type=int,
+            metavar="N",
+            help="Processes with pools on all hosts, for the budget; by default those that "
+            "live on this host.",
+        )
+        parser.add_argument(
+            "--observe",
+            type=float,
+            default=1.0,
+            metavar="SECONDS",
+            help="How long to watch the pools in use, for advice on their size; 1 by default.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Inspect, print and exit accordingly."""
         alias = options["database"]
         if alias is not None and alias not in conf.databases():
             raise CommandError(f"Database {alias!r} not configured.")
-        found = inspect(alias)
+        found = inspect(alias, options["processes"], options["observe"])
         if options["json"]:
-            databases = [{**asdict(one), "healthy": one.healthy} for one in found]
+            databases = list(map(_document, found))
             content = {"version": VERSION, "databases": databases}
             self.stdout.write(json.dumps(content, indent=2))
         else:
@@ -51,6 +66,10 @@ class Command(BaseCommand):
         for one in found:
             if one.error:
                 self.stdout.write(self.style.ERROR(f"{one.alias}: {one.error}"))
+            for warning in one.warnings:
+                self.stdout.write(self.style.WARNING(f"{one.alias}: {warning}"))
+            for advice in one.advice:
+                self.stdout.write(f"{one.alias}: {advice}")
 
 
 def _row(one: Inspection) -> tuple[str, ...]:
@@ -59,14 +78,22 @@ def _row(one: Inspection) -> tuple[str, ...]:
         one.role,
         one.server or "-",
         one.found or "-",
-        "-" if one.latency_ms is None else f"{one.latency_ms:.2f}ms",
+        _milliseconds(one.connect_ms),
+        _milliseconds(one.latency_ms),
         "-" if one.lag_s is None else seconds(one.lag_s),
-        _budget(one.budget),
+        _budget(one.budgets),
         "ok" if one.healthy else "unhealthy",
     )
 
 
-def _budget(budget: Budget | None) -> str:
-    if budget is None or budget.limit is None:
-        return "-"
-    return f"{budget.needed} of {budget.limit} by {budget.processes} proc."
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}ms"
+
+
+def _budget(budgets: tuple[Budget, ...]) -> str:
+    return f"{budgets[0].needed} of {budgets[0].limit}" if budgets else "-"
+
+
+def _document(one: Inspection) -> dict[str, Any]:
+    budgets = [{**asdict(b), "needed": b.needed, "fits": b.fits} for b in one.budgets]
+    return {**asdict(one), "budgets": budgets, "healthy": one.healthy}

@@ -15,7 +15,9 @@ from django_poolrouter import conf
 from django_poolrouter.health import PoolHealthMonitor
 from django_poolrouter.status.document import document
 from django_poolrouter.status.folders import readable_folders
+from django_poolrouter.status.rates import Rates, rates
 from django_poolrouter.status.report import Report, collect
+from django_poolrouter.status.sessions import with_sessions
 from django_poolrouter.status.table import align, connection_rows, pool_rows, process_rows
 
 CLEAR = "\x1b[H\x1b[2J"
@@ -42,6 +44,11 @@ class Command(BaseCommand):
         parser.add_argument("--processes", action="store_true", help="A row for each process.")
         parser.add_argument("--connections", action="store_true", help="A row per connection.")
         parser.add_argument(
+            "--server",
+            action="store_true",
+            help="Also ask the servers what each connection does there; connects to them.",
+        )
+        parser.add_argument(
             "--fail-on",
             choices=("waiting", "exhausted", "unhealthy"),
             help="Exit with 1 if callers wait, if they wait and the pool is full, or if a "
@@ -58,39 +65,50 @@ class Command(BaseCommand):
         if os.environ.get("NO_COLOR") and not options["force_color"]:
             self.style = type(self.style)()  # a style without colours
         try:
-            report = self._show(options)
+            report = self._show(options, None)
             while options["watch"] is not None:
+                self.stdout.flush()  # for who reads it through a pipe
                 time.sleep(options["watch"])
-                report = self._show(options)
+                report = self._show(options, report)
         except KeyboardInterrupt:
             return
         if _has_failed(report, options["fail_on"]):
             sys.exit(1)
 
-    def _show(self, options: dict[str, Any]) -> Report:
+    def _show(self, options: dict[str, Any], before: Report | None) -> Report:
         report = collect(options["database"])
+        speeds: dict[str, Rates] | None = None if options["watch"] is None else {}
+        if before is not None:
+            speeds = rates(before, report)
+        if options["server"]:
+            report = with_sessions(report)
         if options["json"]:
             indent = None if options["watch"] else 2
-            content = document(report, connections=options["connections"])
+            connections = options["connections"] or options["server"]
+            content = document(report, connections=connections, rates=speeds)
             self.stdout.write(json.dumps(content, indent=indent))
             return report
         if options["watch"] and self.stdout.isatty():
             self.stdout.write(CLEAR, ending="")
-        self._print_tables(report, options)
+        self._print_tables(report, options, speeds)
         return report
 
-    def _print_tables(self, report: Report, options: dict[str, Any]) -> None:
-        tables = [pool_rows(report)]
+    def _print_tables(
+        self, report: Report, options: dict[str, Any], speeds: dict[str, Rates] | None
+    ) -> None:
+        tables = [pool_rows(report, speeds)]
         if options["processes"]:
             tables.append(process_rows(report))
-        if options["connections"]:
-            tables.append(connection_rows(report))
+        if options["connections"] or options["server"]:
+            tables.append(connection_rows(report, server=options["server"]))
         for rows in tables:
             heading, *lines = align(rows)
             self.stdout.write(self.style.MIGRATE_HEADING(heading))
             for row, line in zip(rows[1:], lines, strict=True):
                 self.stdout.write(self._paint(row[-1], line))
             self.stdout.write("")
+        for warning in report.warnings:
+            self.stdout.write(self.style.WARNING(f"warning: {warning}"))
         self.stdout.write(self._summary(report))
 
     def _paint(self, state: str, line: str) -> str:
@@ -115,10 +133,7 @@ def _has_failed(report: Report, condition: str | None) -> bool:
     if condition == "waiting":
         return any(pool.status.waiting for pool in report.pools)
     if condition == "exhausted":
-        return any(
-            pool.status.waiting and pool.status.checkedout >= pool.status.max
-            for pool in report.pools
-        )
+        return any(pool.state == "exhausted" for pool in report.pools)
     if condition == "unhealthy":
         return not all(PoolHealthMonitor(pool.alias).is_healthy() for pool in report.pools)
     return False

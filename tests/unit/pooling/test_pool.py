@@ -8,6 +8,7 @@ import pytest
 
 from django_poolrouter.pooling import PoolError, PoolExhausted, PoolTimeout
 from django_poolrouter.pooling.books import MAX_OPENING
+from django_poolrouter.pooling.histogram import bucket
 from tests.doubles import ConnectFailed, FakeConnector, Gate, ManualClock, Task, eventually
 from tests.unit.pooling.conftest import MakePool, assert_nothing_lost, queued, use_once
 
@@ -420,3 +421,22 @@ def test_repr__shows_the_state(make_pool: MakePool) -> None:
     pool.checkin(lease)
     pool.close()
     assert repr(pool) == "<Pool 'shop' open=0 in_use=0 max=2 waiting=0 closed>"
+
+
+def test_waits__are_counted_by_their_length_and_timeouts_with_them(
+    make_pool: MakePool, clock: ManualClock
+) -> None:
+    pool = make_pool(pool_size=1)
+    lease = pool.checkout()
+    task = queued(pool, pool.checkout)
+    clock.advance(0.15)
+    pool.checkin(lease)
+    granted = task.result()
+    with pytest.raises(PoolTimeout):
+        pool.checkout(timeout=0)
+    pool.checkin(granted)
+    status = pool.status()
+    assert (status.waits, status.timeouts, sum(status.wait_buckets)) == (1, 1, 2)
+    assert status.wait_buckets[bucket(150_000_000)] == 1
+    assert status.p95_wait == 0.2
+    assert status.peak_open == 1

@@ -256,6 +256,23 @@ def test_no_replica__is_an_error_where_the_user_says_so(make: Any) -> None:
             ask()
 
 
+def test_drained_replica__is_not_read_until_it_is_taken_in_again(
+    cluster: Cluster, servers: FakeServers
+) -> None:
+    scope = Scope()
+    assert cluster.decide_read(scope, never).alias == "r1"
+    cluster.leave_out({"r1"})
+    assert cluster.known.state("r1") == "drained"
+    assert {cluster.decide_read(scope, never).alias for _ in range(3)} == {"r2"}
+    assert {cluster.take_turn() for _ in range(3)} == {"r2"}
+    look(cluster, "r1")
+    assert servers.asked == []  # it may be under repair
+    cluster.leave_out({"r1", "r2"})
+    assert cluster.take_turn() == "default"
+    cluster.leave_out(())
+    assert ready(cluster.known) == ["r1", "r2"]
+
+
 def test_scope__leaves_its_replica_only_on_failure(cluster: Cluster) -> None:
     scope = Scope()
     assert cluster.decide_read(scope, never).alias == "r1"

@@ -1,0 +1,92 @@
+"""manage.py poolctl: orders to the pools of all live processes of the project on this host."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from django_poolrouter import conf
+from django_poolrouter.status import orders
+from django_poolrouter.status.report import ProcessReport, Report, collect
+
+POLL = 0.1
+
+
+class Command(BaseCommand):
+    """Gives an order and waits until all have carried it out."""
+
+    help = (
+        "reset: replace every connection of a database, at the latest when it comes back. "
+        "drain: send no more reads to a replica. undrain: send them again."
+    )
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the options."""
+        parser.add_argument("order", choices=orders.VERBS)
+        parser.add_argument("alias", help="The database.")
+        parser.add_argument(
+            "--wait",
+            type=float,
+            default=5.0,
+            metavar="SECONDS",
+            help="Longest wait for all processes, and for the connections of a drained replica "
+            "to come back; 5 by default.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Give the order, wait, report and exit accordingly."""
+        order, alias = options["order"], options["alias"]
+        before = collect()
+        _check(order, alias, before)
+        try:
+            places = {(process.folder, process.owner) for process in before.processes}
+            number = orders.give(order, alias, places)
+        except OSError as error:
+            raise CommandError(f"cannot give the order: {error}") from error
+        deadline = time.monotonic() + options["wait"]
+        while (missing := _missing(order, alias, number)) and time.monotonic() < deadline:
+            time.sleep(POLL)
+        count = len(before.processes)
+        noun = "process" if count == 1 else "processes"
+        self.stdout.write(f"{order} {alias}: ordered, {count} {noun} live")
+        for line in missing:
+            self.stdout.write(self.style.ERROR(line))
+        if missing:
+            sys.exit(1)
+        self.stdout.write(self.style.SUCCESS("done"))
+
+
+def _check(order: str, alias: str, report: Report) -> None:
+    if not conf.takes_orders():
+        raise CommandError("Processes take no orders: set POOLROUTER['CONTROL'] = True.")
+    if alias not in conf.databases():
+        raise CommandError(f"Database {alias!r} not configured.")
+    pool = next((pool for pool in report.pools if pool.alias == alias), None)
+    if pool is None:
+        raise CommandError(f"Database {alias!r} is not pooled.")
+    if order != "reset" and pool.role != "replica":
+        raise CommandError(f"Only a replica can be drained; {alias!r} is {pool.role}.")
+
+
+def _missing(order: str, alias: str, number: int) -> list[str]:
+    """Return what is left to wait for, a line each."""
+    report = collect(alias)
+    missing = []
+    for process in report.processes:
+        if process.orders is None:
+            text = "takes no orders; it was started without POOLROUTER['CONTROL']"
+            missing.append(f"{_name(process)} {text}")
+        elif process.orders < number:
+            missing.append(f"{_name(process)} has not answered; is it stopped?")
+        elif order == "drain" and (used := sum(p.status.checkedout for p in process.pools)):
+            missing.append(f"{_name(process)} still uses {used} of its connections")
+    return missing
+
+
+def _name(process: ProcessReport) -> str:
+    return f"process {process.pid} ({process.command})"

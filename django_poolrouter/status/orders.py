@@ -1,0 +1,155 @@
+"""Orders from ``poolctl`` to all processes of a project: to reset a pool, to drain a replica.
+
+An order is a line in a small file beside the boards, for each user one.  Each process looks
+at the file once a second, from the thread of its housekeeper: a word that pools compared at
+each checkout would take effect a little sooner and cost every checkout something.  Its
+board says which order it carried out last, so ``poolctl`` knows when all have.
+
+Taking part is up to the settings, POOLROUTER["CONTROL"]; who may write the file may order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from .. import conf
+from . import files
+from .folders import first_usable, readable_folders
+
+SUFFIX = ".orders"
+VERBS = ("reset", "drain", "undrain")
+LOOK_EVERY = 1.0
+PATIENCE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a file says."""
+
+    number: int = 0
+    """Of the newest order; each has a greater one than those before."""
+    resets: Mapping[str, int] = field(default_factory=dict)
+    """The newest order to reset each alias."""
+    drained: frozenset[str] = frozenset()
+    """Replicas that are taken out of routing."""
+
+    def followed_by(self, verb: str, alias: str, number: int) -> Orders:
+        """Return the orders with one more."""
+        orders = replace(self, number=number)
+        if verb == "reset":
+            return replace(orders, resets={**self.resets, alias: number})
+        if verb == "drain":
+            return replace(orders, drained=self.drained | {alias})
+        return replace(orders, drained=self.drained - {alias})
+
+
+def load(path: Path) -> Orders:
+    """Return what a file says; nothing if it is not there or is not of ours."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        content = json.loads(path.read_bytes())
+        return Orders(content["number"], content["resets"], frozenset(content["drained"]))
+    return Orders()
+
+
+def drained() -> frozenset[str]:
+    """Return the replicas that are taken out of routing, by the files that can be read."""
+    if not conf.takes_orders():
+        return frozenset()
+    return frozenset(alias for path in _known() for alias in load(path).drained)
+
+
+def give(verb: str, alias: str, boards: Iterable[tuple[Path, int]]) -> int:
+    """Give an order, and return its number.
+
+    Args:
+        verb: one of VERBS.
+        alias: of the database.
+        boards: the folder and the user of each process that is to follow it.
+
+    Raises:
+        OSError: there is no place for it, or somebody holds the folder's lock.
+
+    """
+    name = conf.namespace()
+    places = {folder / files.name(name, str(user), SUFFIX): user for folder, user in boards}
+    for path in _known():  # an older order holds for processes yet to be started
+        places.setdefault(path, path.stat().st_uid)
+    if not places:
+        user = os.getuid()
+        places = {first_usable(user) / files.name(name, str(user), SUFFIX): user}
+    number = time.time_ns()
+    for path, user in places.items():
+        with files.locked(path.parent, PATIENCE) as is_ours:
+            if not is_ours:
+                raise TimeoutError(f"{path.parent} is locked by another process")
+            before = load(path)
+            number = max(number, before.number + 1)
+            _save(path, before.followed_by(verb, alias, number), user)
+    return number
+
+
+def _known() -> list[Path]:
+    namespace = conf.namespace()
+    return [p for f in readable_folders() for p in files.of_project(f, namespace, SUFFIX)]
+
+
+def _save(path: Path, orders: Orders, user: int) -> None:
+    content = {
+        "number": orders.number,
+        "resets": orders.resets,
+        "drained": sorted(orders.drained),
+    }
+    files.replace(path, json.dumps(content).encode(), user)
+
+
+class Follower:
+    """Carries out the orders in one process; the housekeeper calls ``upkeep``.
+
+    Args:
+        path: of the file with the orders.
+        reset: called with an alias whose connections are to be replaced.
+        leave_out: called with the drained replicas.
+        done: called with the number of the newest order when it is carried out.
+
+    """
+
+    upkeep_interval = LOOK_EVERY
+
+    def __init__(
+        self,
+        path: Path,
+        reset: Callable[[str], None],
+        leave_out: Callable[[frozenset[str]], None],
+        done: Callable[[int], None],
+    ) -> None:
+        self._path = path
+        self._reset = reset
+        self._leave_out = leave_out
+        self._done = done
+        self._seen: tuple[int, int] | None = None
+        # What was ordered before this process had a connection concerns others.
+        self._last = load(path).number
+        self.upkeep()
+
+    def upkeep(self) -> None:
+        """Look for orders and carry them out."""
+        try:
+            status = self._path.stat()
+        except OSError:  # nobody ever gave one
+            return
+        seen = status.st_ino, status.st_mtime_ns
+        if seen == self._seen:
+            return
+        orders = load(self._path)
+        self._leave_out(orders.drained)
+        for alias, number in orders.resets.items():
+            if number > self._last:
+                self._reset(alias)
+        self._seen, self._last = seen, orders.number
+        self._done(orders.number)

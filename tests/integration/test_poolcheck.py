@@ -1,0 +1,143 @@
+"""poolcheck on real servers: who answers, as what, and for how many."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.databases import ENGINES
+from tests.host import Host
+
+NAMES = {"postgresql": "postgres", "mariadb": "mysql"}
+
+
+class Site:
+    """A project on a primary and its replica."""
+
+    def __init__(self, host: Host, kind: str, cluster: Any) -> None:
+        self.host = host
+        self.kind = kind
+        self.cluster = cluster
+        self.point("SERVER", "primary")
+        self.point("REPLICA", "replica1")
+
+    def point(self, variable: str, node: str, **changes: Any) -> None:
+        """Point an alias at a server."""
+        settings = self.cluster.settings(node, NAMES[self.kind])
+        entry = {"ENGINE": ENGINES[self.kind], **settings, **changes}
+        self.host.environment[variable] = json.dumps(entry)
+
+    def check(self, *arguments: str, code: int = 0) -> dict[str, Any]:
+        """Return what is found of each alias."""
+        done = self.host.run("poolcheck", "--json", *arguments)
+        assert done.returncode == code, done.stdout + done.stderr
+        return {each["alias"]: each for each in json.loads(done.stdout)["databases"]}
+
+
+@pytest.fixture(params=["postgresql", "mariadb"])
+def site(host: Host, request: pytest.FixtureRequest) -> Site:
+    Path(host.environment["NAME"]).touch()
+    return Site(host, request.param, request.getfixturevalue(request.param))
+
+
+def test_servers__are_what_the_settings_say(site: Site) -> None:
+    found = site.check()
+    primary, replica = found["default"], found["unopened"]
+    assert (primary["role"], primary["found"], primary["read_only"]) == (
+        "primary",
+        "primary",
+        False,
+    )
+    assert (replica["role"], replica["found"], replica["read_only"]) == ("replica", "replica", True)
+    assert replica["lag_s"] is not None
+    for each in (primary, replica):
+        assert each["healthy"]
+        assert each["server"]
+        assert each["connect_ms"] > 0
+        assert each["latency_ms"] > 0
+
+
+def test_roles__that_are_swapped_are_unhealthy(site: Site) -> None:
+    site.point("SERVER", "replica1")
+    site.point("REPLICA", "primary")
+    found = site.check(code=1)
+    assert found["default"]["error"] == "is configured as a primary but a replica"
+    assert found["unopened"]["error"] == "is configured as a replica but follows no other server"
+
+
+def test_budget__adds_up_all_pools_on_one_server_over_all_processes(site: Site) -> None:
+    for _ in range(2):
+        site.host.worker().do("take")
+    [budget] = site.check("--database", "default")["default"]["budgets"]
+    assert (budget["aliases"], budget["per_process"], budget["processes"]) == (["default"], 3, 2)
+    assert (budget["needed"], budget["fits"]) == (6, True)
+    site.point("REPLICA", "primary")
+    [budget] = site.check("--database", "default", "--processes", "100")["default"]["budgets"]
+    assert (budget["aliases"], budget["per_process"]) == (["default", "unopened"], 3 + 15)
+    assert (budget["needed"], budget["fits"]) == (1800, False)
+
+
+def test_budget__knows_the_limit_of_the_account(site: Site) -> None:
+    name = {"postgresql": "CONNECTION LIMIT of role shop", "mariadb": "max_user_connections"}
+    with limited(site, 5):
+        found = site.check("--processes", "2")["default"]
+    assert found["budgets"][0]["name"] == name[site.kind]
+    assert (found["budgets"][0]["limit"], found["budgets"][0]["needed"]) == (5, 6)
+    [warning] = found["warnings"]
+    assert warning.endswith(f"2 x 3 (default) = 6 of 5 ({name[site.kind]})")
+
+
+@contextmanager
+def limited(site: Site, connections: int) -> Iterator[None]:
+    change = {
+        "postgresql": f"ALTER ROLE {site.cluster.USER} CONNECTION LIMIT %d",
+        "mariadb": f"ALTER USER {site.cluster.USER} WITH MAX_USER_CONNECTIONS %d",
+    }[site.kind]
+    site.cluster.sql("primary", change % connections)
+    try:
+        yield
+    finally:
+        site.cluster.sql("primary", change % {"postgresql": -1, "mariadb": 0}[site.kind])
+
+
+def test_server__that_closes_idle_connections_early_is_a_warning(site: Site) -> None:
+    if site.kind == "postgresql":
+        options = {"options": "-c idle_session_timeout=60000"}
+    else:
+        options = {"init_command": "SET SESSION wait_timeout = 60"}
+    site.point("SERVER", "primary", MORE_OPTIONS=options)
+    [warning] = site.check("--database", "default")["default"]["warnings"]
+    assert "rest for 60 s, and max_idle is 600" in warning
+
+
+def test_advice__tells_of_the_use_that_it_saw(site: Site) -> None:
+    site.host.worker().do("take")
+    [advice] = site.check("--observe", "0.1")["default"]["advice"]
+    assert advice.startswith("no checkout within 0.1 s")
+    assert site.check("--observe", "0")["default"]["advice"] == []
+
+
+# -- without a server -------------------------------------------------------------------
+
+
+def test_poolcheck__tells_who_answers(host: Host) -> None:
+    Path(host.environment["NAME"]).touch()
+    done = host.run("poolcheck")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split()[:2] for line in done.stdout.splitlines()[1:]] == [
+        ["default", "primary"],
+        ["unopened", "replica"],
+        ["unpooled", "standalone"],
+    ]
+
+
+def test_poolcheck__exits_with_1_when_one_does_not_answer(host: Host) -> None:
+    done = host.run("poolcheck", "--json", NAME=str(host.folder / "no" / "such.sqlite3"))
+    assert done.returncode == 1
+    default = json.loads(done.stdout)["databases"][0]
+    assert (default["healthy"], default["error"]) == (False, "unable to open database file")

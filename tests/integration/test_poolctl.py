@@ -1,0 +1,93 @@
+"""Orders to all processes of a project: reset, drain, undrain."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+
+from tests.databases import eventually
+from tests.host import Host
+
+
+@pytest.fixture
+def host(host: Host) -> Host:
+    """A project whose processes take orders."""
+    host.environment["POOLROUTER"] = json.dumps({"CONTROL": True})
+    return host
+
+
+def test_reset__replaces_every_connection_of_all_processes(host: Host) -> None:
+    workers = [host.worker().do("take", "take", "give") for _ in range(2)]
+    done = host.run("poolctl", "reset", "default")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines() == ["reset default: ordered, 2 processes live", "done"]
+    pool = host.default()
+    assert (pool["in_use"], pool["idle"], pool["cleared"]) == (2, 0, 2)
+    for worker in workers:
+        worker.do("give")
+    pool = host.default()
+    assert (pool["open"], pool["cleared"]) == (0, 4)
+    workers[0].do("take", "give", "take")
+    assert host.default()["connects"] == 5, "a new connection is not replaced again"
+
+
+def test_reset__is_for_one_database(host: Host) -> None:
+    host.worker().do("take", "give")
+    assert host.run("poolctl", "reset", "unopened").returncode == 0
+    assert host.default()["idle"] == 1
+
+
+def test_reset__tells_who_did_not_answer_and_who_takes_no_orders(host: Host) -> None:
+    stopped = host.worker().do("take")
+    deaf = host.worker(POOLROUTER="{}").do("take")
+    os.kill(stopped.pid, signal.SIGSTOP)
+    try:
+        done = host.run("poolctl", "reset", "default", "--wait", "0.1")
+    finally:
+        os.kill(stopped.pid, signal.SIGCONT)
+    assert done.returncode == 1
+    assert f"process {stopped.pid} (-c) has not answered" in done.stdout
+    assert f"process {deaf.pid} (-c) takes no orders" in done.stdout
+    stopped.do("give")
+    assert eventually(lambda: host.default()["cleared"] == 1)
+
+
+def test_drain__takes_a_replica_out_of_routing_and_undrain_back(host: Host) -> None:
+    worker = host.worker().do("take")
+    assert worker.ask("read") == "unopened"
+    assert host.run("poolctl", "drain", "unopened").returncode == 0
+    assert worker.ask("read") == "default"
+    later = host.worker()
+    assert later.ask("read") == "default", "a process started later does as all"
+    assert [pool["state"] for pool in host.status()["pools"]] == ["ok", "drained"]
+    assert host.run("poolctl", "undrain", "unopened").returncode == 0
+    assert worker.ask("read") == later.ask("read") == "unopened"
+
+
+def test_drain__before_any_process_runs_holds_for_the_first(host: Host) -> None:
+    assert host.run("poolctl", "drain", "unopened").returncode == 0
+    assert host.worker().ask("read") == "default"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("reset", "nope"), "'nope' not configured"),
+        (("reset", "unpooled"), "'unpooled' is not pooled"),
+        (("drain", "default"), "Only a replica can be drained; 'default' is primary."),
+    ],
+)
+def test_order__that_makes_no_sense_is_refused(
+    host: Host, arguments: tuple[str, str], words: str
+) -> None:
+    done = host.run("poolctl", *arguments)
+    assert (done.returncode, words in done.stderr) == (1, True), done.stderr
+
+
+def test_order__needs_the_setting(host: Host) -> None:
+    done = host.run("poolctl", "reset", "default", POOLROUTER="{}")
+    assert done.returncode == 1
+    assert "set POOLROUTER['CONTROL'] = True" in done.stderr

@@ -1,0 +1,15 @@
+"""Settings by environment."""
+
+import json
+import os
+
+SECRET_KEY = os.environ["KEY"]
+ALLOWED_HOSTS = ["*"]
+INSTALLED_APPS = ["django_poolrouter"]
+DATABASES = {"default": json.loads(os.environ["DATABASE"])}
+ROOT_URLCONF = "tests.loadsite.urls"
+CELERY_BROKER_URL = "filesystem://"
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    name: os.environ.get("BROKER")
+    for name in ("data_folder_in", "data_folder_out", "control_folder")
+}
