@@ -1,0 +1,69 @@
+"""The page and its data, registered with the default admin site.
+
+For a site of your own: ``site.register(Pools, PoolsAdmin)``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils.translation import gettext as _
+
+from ...status.report import collect
+from .models import Pools
+from .page import content
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[Pools]
+else:
+    ModelAdmin = admin.ModelAdmin
+
+
+@admin.register(Pools)
+class PoolsAdmin(ModelAdmin):
+    """Shows instead of a list of rows the pools of all processes of the project on this host.
+
+    Any process that answers can show all; no pool and no database is asked for a figure.
+    """
+
+    def get_urls(self) -> list[URLPattern]:
+        """Return the page, in the place of a list of rows, and the data that it polls."""
+        view = self.admin_site.admin_view
+        return [
+            path("", view(self.show_page), name="poolrouter_admin_pools_changelist"),
+            path("data.json", view(self.show_data), name="poolrouter_admin_pools_data"),
+        ]
+
+    def show_page(self, request: HttpRequest) -> HttpResponse:
+        """Return the page with the figures of this moment."""
+        self._require_permission(request)
+        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Connection pools"),
+            "content": content(collect()),
+        }
+        return TemplateResponse(request, "poolrouter_admin/pools.html", context)
+
+    def show_data(self, request: HttpRequest) -> HttpResponse:
+        """Return the figures of this moment for a page that is open."""
+        self._require_permission(request)
+        return JsonResponse(content(collect()))
+
+    def _require_permission(self, request: HttpRequest) -> None:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Pools | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Pools | None = None) -> bool:
+        return False

@@ -1,0 +1,239 @@
+"""What the page shows: texts for its cells, and numbers for its charts.
+
+Everything is taken from the JSON document of the report, so the page and `poolstatus --json`
+say the same, and a figure that is added there appears here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.utils.formats import number_format
+from django.utils.timezone import localtime
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+from ...status.document import document
+from ...status.report import Report
+from ...status.table import state
+
+NOTHING = "–"
+STATES = {
+    "ok": _("OK"),
+    "busy": _("Nearly full"),
+    "full": _("Full"),
+    "waiting": _("Callers wait"),
+    "exhausted": _("Full, callers wait"),
+    "unused": _("Not opened"),
+}
+LABELS = {
+    "processes": _("Processes"),
+    "size": _("Size"),
+    "max": _("Max"),
+    "open": _("Open"),
+    "in_use": _("In use"),
+    "idle": _("Idle"),
+    "overflow": _("Overflow"),
+    "opening": _("Opening"),
+    "waiting": _("Waiting"),
+    "oldest_wait_s": _("Longest wait"),
+    "oldest_use_s": _("Longest use"),
+    "checkouts": _("Checkouts"),
+    "waits": _("Waits"),
+    "waited_s": _("Waited in all"),
+    "timeouts": _("Timeouts"),
+    "refused": _("Refused"),
+    "connects": _("Connects"),
+    "connect_errors": _("Connect errors"),
+    "closes": _("Closes"),
+    "lost": _("Lost"),
+    "recycled": _("Recycled"),
+    "cleared": _("Cleared"),
+    "leaks": _("Leaks"),
+}
+PROCESS_FIGURES = (
+    *("in_use", "idle", "max", "waiting", "oldest_wait_s", "oldest_use_s"),
+    *("checkouts", "timeouts", "connect_errors"),
+)
+# What a chart's top is at least: a single short wait must not look like a storm.
+LEAST_TOP = {"waiting": 5, "oldest_wait_s": 1, "lag_s": 1}
+
+
+def content(report: Report) -> dict[str, Any]:
+    """Return the page's content as plain data; labels and texts in the active language."""
+    told = document(report)
+    return {
+        "host": told["host"],
+        "time": localtime(report.generated_at).strftime("%H:%M:%S"),
+        "summary": _summary(len(report.processes)),
+        "has_lag": any(pool.get("lag_s") is not None for pool in told["pools"]),
+        "pools": {"rows": _pool_rows(report, told)},
+        "processes": _process_table(report, told),
+        "figures": _figure_table(told["pools"]),
+    }
+
+
+def _summary(processes: int) -> str:
+    template = ngettext("%(count)s live process", "%(count)s live processes", processes)
+    return template % {"count": number_format(processes)}
+
+
+# -- the pools ----------------------------------------------------------------
+
+
+def _pool_rows(report: Report, told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        _pool_row(figures, _state(state(pool.status, pool.processes), figures), told["processes"])
+        for pool, figures in zip(report.pools, told["pools"], strict=True)
+    ]
+
+
+def _pool_row(
+    pool: Mapping[str, Any], word: str, processes: list[dict[str, Any]]
+) -> dict[str, Any]:
+    most = pool["max"] or 1
+    return {
+        "key": pool["alias"],
+        "state": word,
+        "cells": {
+            "alias": pool["alias"],
+            "about": " · ".join(_about(pool)),
+            "state": str(STATES.get(word, word)),
+            "where": _where_full(pool, processes),
+            "in_use": number(pool["in_use"]),
+            "of": gettext("of %(max)s") % {"max": number(pool["max"])},
+            "timeouts": number(pool["timeouts"]),
+            "connect_errors": number(pool["connect_errors"]),
+            **{name: _now(pool, name) for name in LEAST_TOP},
+        },
+        "bars": {
+            "open": f"{100 * min(pool['open'] / most, 1):.1f}",
+            "in_use": f"{100 * min(pool['in_use'] / most, 1):.1f}",
+        },
+        "traces": {
+            "in_use": {"value": pool["in_use"], "text": number(pool["in_use"]), "top": most},
+            **{
+                name: {"value": pool.get(name), "text": _now(pool, name), "top": top}
+                for name, top in LEAST_TOP.items()
+            },
+        },
+    }
+
+
+def _about(pool: Mapping[str, Any]) -> list[str]:
+    if pool["role"] == "replica":
+        role = gettext("replica of %(cluster)s") % {"cluster": pool["cluster"]}
+    else:
+        role = gettext("primary") if pool["role"] == "primary" else gettext("standalone")
+    count = pool["processes"]
+    processes = ngettext("%(count)s process", "%(count)s processes", count)
+    return [role, pool["profile"], processes % {"count": number(count)}]
+
+
+def _where_full(pool: Mapping[str, Any], processes: list[dict[str, Any]]) -> str:
+    """Tell of full processes, which a sum over all would hide."""
+    own = [p for process in processes for p in process["pools"] if p["alias"] == pool["alias"]]
+    full = sum(p["in_use"] >= p["max"] for p in own)
+    if not full or len(own) == 1:
+        return ""
+    return gettext("full in %(full)s of %(all)s") % {"full": number(full), "all": number(len(own))}
+
+
+def _now(pool: Mapping[str, Any], name: str) -> str:
+    """Return a figure as text; a wait that nobody has is nothing."""
+    if name == "oldest_wait_s" and not pool["waiting"]:
+        return NOTHING
+    return text(name, pool.get(name))
+
+
+def _state(word: str, figures: Mapping[str, Any]) -> str:
+    """Return the report's word, and another for a pool that is full and nobody waits yet."""
+    return "full" if word == "busy" and figures["in_use"] >= figures["max"] else word
+
+
+# -- the other tables ---------------------------------------------------------
+
+
+def _process_table(report: Report, told: Mapping[str, Any]) -> dict[str, Any]:
+    rows = []
+    for process, shown in zip(report.processes, told["processes"], strict=True):
+        running = report.generated_at - datetime.fromisoformat(process.started_at)
+        for pool, figures in zip(process.pools, shown["pools"], strict=True):
+            word = _state(state(pool.status, 1), figures)
+            cells = {
+                "pid": str(process.pid),
+                "command": process.command,
+                "running": duration(max(0.0, running.total_seconds())),
+                "alias": pool.alias,
+                "state": str(STATES.get(word, word)),
+            }
+            cells |= {name: text(name, figures[name]) for name in PROCESS_FIGURES}
+            rows.append({"key": f"{process.pid}/{pool.alias}", "state": word, "cells": cells})
+    columns = [
+        ("pid", _("Process")),
+        ("command", _("Command")),
+        ("running", _("Running for")),
+        ("alias", _("Database")),
+        ("state", _("State")),
+        *((name, LABELS[name]) for name in PROCESS_FIGURES),
+    ]
+    return {"columns": [_column(name, label) for name, label in columns], "rows": rows}
+
+
+def _figure_table(pools: list[dict[str, Any]]) -> dict[str, Any]:
+    names = [name for name, value in (pools[0] if pools else {}).items() if _is_figure(value)]
+    columns = [_column("alias", _("Database"))]
+    columns += [_column(name, LABELS.get(name, _spoken(name))) for name in names]
+    rows = [
+        {
+            "key": pool["alias"],
+            "cells": {"alias": pool["alias"]} | {name: text(name, pool[name]) for name in names},
+        }
+        for pool in pools
+    ]
+    return {"columns": columns, "rows": rows}
+
+
+def _column(name: str, label: Any) -> dict[str, Any]:
+    is_text = name in ("pid", "command", "alias", "state")
+    return {"name": name, "label": str(label), "numeric": not is_text}
+
+
+def _is_figure(value: Any) -> bool:
+    return value is None or isinstance(value, (int, float))
+
+
+def _spoken(name: str) -> str:
+    return name.removesuffix("_s").replace("_", " ").capitalize()
+
+
+# -- texts --------------------------------------------------------------------
+
+
+def text(name: str, value: Any) -> str:
+    """Return a figure of the document as text with its unit."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return gettext("yes") if value else gettext("no")
+    return duration(value) if name.endswith("_s") else number(value)
+
+
+def number(value: float) -> str:
+    """Return a count in the manner of the active language."""
+    return number_format(value, decimal_pos=None if isinstance(value, int) else 2)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds with the unit in which they are short."""
+    if not seconds:
+        return NOTHING
+    if seconds < 1:
+        return gettext("%(value)s ms") % {"value": number_format(1000 * seconds, decimal_pos=0)}
+    if seconds < 100:
+        return gettext("%(value)s s") % {"value": number_format(seconds, decimal_pos=1)}
+    if seconds < 6000:
+        return gettext("%(value)s min") % {"value": number_format(seconds / 60, decimal_pos=0)}
+    return gettext("%(value)s h") % {"value": number_format(seconds / 3600, decimal_pos=0)}

@@ -1,0 +1,214 @@
+/* Keeps the page of connection pools up to date, and draws what it has seen so far.
+
+   Texts come from the server, ready in the reader's language; nothing is formatted here. */
+"use strict";
+{
+  const INTERVAL = 2000; // ms between two polls
+  const PATIENCE = 10000; // ms for an answer
+  const LONGEST = 60000; // ms between two polls while the server does not answer
+  const WINDOW = 300000; // ms that a chart shows
+  const GAP = 3 * INTERVAL; // ms without an answer that interrupt a line
+  const WIDTH = 150; // of a chart, in units of its viewBox
+  const HEIGHT = 28;
+  const SVG = "http://www.w3.org/2000/svg";
+
+  const page = document.getElementById("pools");
+  const status = page.querySelector(".pools-link");
+  const traces = new Map(); // "alias name" -> [{at, value, text}]
+  let timer = null;
+  let failures = 0;
+
+  // -- asking ----------------------------------------------------------------
+
+  class SignedOut extends Error {}
+
+  async function ask() {
+    const response = await fetch(page.dataset.source, {
+      headers: { Accept: "application/json" },
+      redirect: "manual", // to the login page
+      signal: AbortSignal.timeout(PATIENCE),
+    });
+    if (response.type === "opaqueredirect" || response.status === 403) {
+      throw new SignedOut();
+    }
+    if (!response.ok) {
+      throw new Error(response.status);
+    }
+    return response.json();
+  }
+
+  async function poll() {
+    timer = null;
+    let state = "live";
+    let values = {};
+    try {
+      const content = await ask();
+      if (content.host === page.dataset.host) {
+        failures = 0;
+        show(content);
+      } else {
+        // Behind a load balancer: figures of two hosts never go into one chart.
+        failures += 1;
+        state = failures > 3 ? "elsewhere" : null;
+        values = { host: content.host };
+      }
+    } catch (error) {
+      failures += 1;
+      state = error instanceof SignedOut ? "signed-out" : "stale";
+      values = { time: page.querySelector("[data-time]").textContent };
+    }
+    if (document.hidden) {
+      return; // the tab was left meanwhile, and says so
+    }
+    if (state) {
+      announce(state, values);
+    }
+    if (state !== "signed-out") {
+      timer = setTimeout(poll, Math.min(INTERVAL * 2 ** failures, LONGEST));
+    }
+  }
+
+  function announce(state, values = {}) {
+    page.dataset.link = state;
+    const key = "text" + state.split("-").map((w) => w[0].toUpperCase() + w.slice(1)).join("");
+    const text = page.dataset[key].replace(/{(\w+)}/g, (_, name) => values[name]);
+    write(status, text);
+  }
+
+  function followTab() {
+    clearTimeout(timer);
+    timer = null;
+    if (document.hidden) {
+      announce("paused");
+    } else {
+      failures = 0;
+      poll();
+    }
+  }
+
+  // -- texts -----------------------------------------------------------------
+
+  function show(content) {
+    write(page.querySelector("[data-time]"), content.time);
+    write(page.querySelector("[data-summary]"), content.summary);
+    const now = Date.now();
+    for (const name of ["pools", "processes", "figures"]) {
+      const table = page.querySelector(`[data-table="${name}"]`);
+      if (table) {
+        showRows(table, name, content[name].rows);
+      }
+    }
+    for (const row of content.pools.rows) {
+      showCharts(row, now);
+    }
+    for (const name of ["processes"]) {
+      const isEmpty = !content[name].rows.length;
+      page.querySelector(`[data-empty="${name}"]`).hidden = !isEmpty;
+      page.querySelector(`[data-region="${name}"]`).hidden = isEmpty;
+    }
+  }
+
+  function showRows(table, name, rows) {
+    const body = table.tBodies[0];
+    const known = new Map([...body.rows].map((line) => [line.dataset.key, line]));
+    const template = page.querySelector(`template[data-row="${name}"]`);
+    let before = null;
+    for (const row of rows) {
+      let line = known.get(row.key);
+      known.delete(row.key);
+      if (!line) {
+        if (!template) {
+          continue; // a pool that the settings did not have when this page was loaded
+        }
+        line = template.content.firstElementChild.cloneNode(true);
+        line.dataset.key = row.key;
+        body.insertBefore(line, before ? before.nextElementSibling : body.firstElementChild);
+      }
+      if (row.state && line.dataset.state !== row.state) {
+        line.dataset.state = row.state;
+      }
+      for (const cell of line.querySelectorAll("[data-cell]")) {
+        write(cell, row.cells[cell.dataset.cell] ?? "");
+      }
+      before = line;
+    }
+    for (const line of known.values()) {
+      line.remove();
+    }
+  }
+
+  function write(element, text) {
+    if (element.textContent !== text) { // or a selection in it would be lost
+      element.textContent = text;
+    }
+  }
+
+  // -- charts ----------------------------------------------------------------
+
+  function showCharts(row, now) {
+    const line = page.querySelector(`[data-table="pools"] [data-key="${CSS.escape(row.key)}"]`);
+    if (!line) {
+      return;
+    }
+    for (const [name, width] of Object.entries(row.bars)) {
+      line.querySelector(`[data-bar="${name}"]`).setAttribute("width", width);
+    }
+    for (const [name, point] of Object.entries(row.traces)) {
+      const chart = line.querySelector(`[data-trace="${name}"]`);
+      if (chart && point.value !== null) {
+        const trace = record(`${row.key} ${name}`, point, now);
+        const highest = trace.reduce((a, b) => (b.value >= a.value ? b : a));
+        draw(chart, trace, Math.max(point.top, highest.value), now);
+        const peak = line.querySelector(`[data-peak="${name}"]`);
+        if (peak) {
+          const text = page.dataset.textPeak.replace("{value}", highest.text);
+          write(peak, highest.value > 0 ? text : "");
+        }
+      }
+    }
+  }
+
+  function record(key, point, now) {
+    const trace = (traces.get(key) ?? []).filter((each) => now - each.at <= WINDOW);
+    trace.push({ at: now, value: point.value, text: point.text });
+    traces.set(key, trace);
+    return trace;
+  }
+
+  function draw(chart, trace, top, now) {
+    if (!chart.firstChild) {
+      for (const kind of ["area", "line"]) {
+        const path = document.createElementNS(SVG, "path");
+        path.setAttribute("class", `pools-${kind}`);
+        chart.append(path);
+      }
+    }
+    const x = (point) => (WIDTH * (1 - (now - point.at) / WINDOW)).toFixed(1);
+    const y = (point) => (HEIGHT - 1 - (HEIGHT - 2) * (point.value / top)).toFixed(1);
+    let line = "";
+    let area = "";
+    for (const run of runs(trace)) {
+      const way = run.map((point) => `${x(point)} ${y(point)}`).join("L");
+      line += `M${way}`;
+      area += `M${x(run[0])} ${HEIGHT}L${way}L${x(run.at(-1))} ${HEIGHT}Z`;
+    }
+    chart.children[0].setAttribute("d", area);
+    chart.children[1].setAttribute("d", line);
+  }
+
+  /* The parts of a trace without a gap. */
+  function runs(trace) {
+    const found = [];
+    trace.forEach((point, index) => {
+      if (!index || point.at - trace[index - 1].at > GAP) {
+        found.push([]);
+      }
+      found.at(-1).push(point);
+    });
+    return found;
+  }
+
+  page.classList.add("pools-live");
+  document.addEventListener("visibilitychange", followTab);
+  followTab();
+}
