@@ -20,6 +20,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "django_poolrouter",
+    "django_poolrouter.contrib.admin",
     "example_project.catalogue",
     "example_project.orders",
 ]

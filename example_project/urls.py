@@ -1,4 +1,6 @@
-"""The shop's pages, the admin, and the health endpoint."""
+"""The shop's pages, the admin, and what monitoring asks for."""
+
+from importlib.util import find_spec
 
 from django.apps import apps
 from django.conf import settings
@@ -20,3 +22,8 @@ if apps.is_installed("health_check"):
     POOL_CHECK = "django_poolrouter.contrib.health_check.PoolHealthCheck"
     checks = [(POOL_CHECK, {"alias": alias}) for alias in settings.DATABASES]
     urlpatterns.append(path("health/", HealthCheckView.as_view(checks=checks), name="health"))
+
+if find_spec("prometheus_client"):
+    from django_poolrouter.contrib.prometheus import metrics
+
+    urlpatterns.append(path("metrics", metrics, name="metrics"))

@@ -17,6 +17,8 @@ INDISPENSABLE = {
     f"{PACKAGE}/management/commands/poolstatus.py",
     f"{PACKAGE}/management/commands/poolcheck.py",
     f"{PACKAGE}/management/commands/poolctl.py",
+    f"{PACKAGE}/contrib/admin/static/poolrouter_admin/pools.js",
+    f"{PACKAGE}/contrib/admin/templates/poolrouter_admin/pools.html",
 }
 
 

@@ -119,7 +119,8 @@ def keep(site: Site, address: Address, folder: Path) -> None:
     environment.write_text(site.shell_environment())
     print(f"\nThe shop:   http://{address[0]}:{address[1]}/")
     print(f"Its admin:  http://{address[0]}:{address[1]}/admin/  (admin, {password})")
-    print("Its pools, from another shell:")
+    print(f"Its pools:  http://{address[0]}:{address[1]}/admin/poolrouter_admin/pools/")
+    print("The same, from another shell:")
     print(f"  . {environment}; {sys.executable} example_project/manage.py poolstatus --watch")
     say("Ctrl-C stops it and removes everything.")
     while True:

@@ -42,7 +42,7 @@ class PoolsAdmin(ModelAdmin):
     def show_page(self, request: HttpRequest) -> HttpResponse:
         """Return the page with the figures of this moment."""
         self._require_permission(request)
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         context = {
             **self.admin_site.each_context(request),
             "title": _("Connection pools"),

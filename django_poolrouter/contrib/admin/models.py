@@ -13,7 +13,7 @@ class NoRows(models.Manager["Pools"]):
         return super().get_queryset().none()
 
 
-class Pools(models.Model):
+class Pools(models.Model):  # noqa: DJ008, it has no rows
     """Carries the permission ``poolrouter_admin.view_pools`` and the entry in the admin."""
 
     objects = NoRows()

@@ -19,7 +19,7 @@ from ...status.document import document
 from ...status.report import Report
 from ...status.table import state
 
-NOTHING = "–"
+NOTHING = "\N{EN DASH}"
 STATES = {
     "ok": _("OK"),
     "busy": _("Nearly full"),
@@ -68,6 +68,7 @@ def content(report: Report) -> dict[str, Any]:
         "host": told["host"],
         "time": localtime(report.generated_at).strftime("%H:%M:%S"),
         "summary": _summary(len(report.processes)),
+        "alarm": _alarm(told["pools"]),
         "has_lag": any(pool.get("lag_s") is not None for pool in told["pools"]),
         "pools": {"rows": _pool_rows(report, told)},
         "processes": _process_table(report, told),
@@ -78,6 +79,12 @@ def content(report: Report) -> dict[str, Any]:
 def _summary(processes: int) -> str:
     template = ngettext("%(count)s live process", "%(count)s live processes", processes)
     return template % {"count": number_format(processes)}
+
+
+def _alarm(pools: list[dict[str, Any]]) -> str:
+    """Name the pools for which callers wait: their rows may be far down."""
+    aliases = ", ".join(pool["alias"] for pool in pools if pool["waiting"])
+    return gettext("Callers wait: %(aliases)s") % {"aliases": aliases} if aliases else ""
 
 
 # -- the pools ----------------------------------------------------------------
@@ -99,9 +106,9 @@ def _pool_row(
         "state": word,
         "cells": {
             "alias": pool["alias"],
-            "about": " · ".join(_about(pool)),
+            "about": f"{_role(pool)} · {pool['profile']}",
             "state": str(STATES.get(word, word)),
-            "where": _where_full(pool, processes),
+            "where": _where(pool, processes),
             "in_use": number(pool["in_use"]),
             "of": gettext("of %(max)s") % {"max": number(pool["max"])},
             "timeouts": number(pool["timeouts"]),
@@ -122,23 +129,20 @@ def _pool_row(
     }
 
 
-def _about(pool: Mapping[str, Any]) -> list[str]:
+def _role(pool: Mapping[str, Any]) -> str:
     if pool["role"] == "replica":
-        role = gettext("replica of %(cluster)s") % {"cluster": pool["cluster"]}
-    else:
-        role = gettext("primary") if pool["role"] == "primary" else gettext("standalone")
-    count = pool["processes"]
-    processes = ngettext("%(count)s process", "%(count)s processes", count)
-    return [role, pool["profile"], processes % {"count": number(count)}]
+        return gettext("replica of %(cluster)s") % {"cluster": pool["cluster"]}
+    return gettext("primary") if pool["role"] == "primary" else gettext("standalone")
 
 
-def _where_full(pool: Mapping[str, Any], processes: list[dict[str, Any]]) -> str:
-    """Tell of full processes, which a sum over all would hide."""
+def _where(pool: Mapping[str, Any], processes: list[dict[str, Any]]) -> str:
+    """Count the processes, and the full ones, which a sum over all would hide."""
     own = [p for process in processes for p in process["pools"] if p["alias"] == pool["alias"]]
     full = sum(p["in_use"] >= p["max"] for p in own)
-    if not full or len(own) == 1:
-        return ""
-    return gettext("full in %(full)s of %(all)s") % {"full": number(full), "all": number(len(own))}
+    template = ngettext("%(count)s process", "%(count)s processes", len(own))
+    if full and len(own) > 1:
+        template = gettext("full in %(full)s of %(count)s processes")
+    return template % {"count": number(len(own)), "full": number(full)}
 
 
 def _now(pool: Mapping[str, Any], name: str) -> str:

@@ -91,6 +91,7 @@
   function show(content) {
     write(page.querySelector("[data-time]"), content.time);
     write(page.querySelector("[data-summary]"), content.summary);
+    write(page.querySelector("[data-alarm]"), content.alarm);
     const now = Date.now();
     for (const name of ["pools", "processes", "figures"]) {
       const table = page.querySelector(`[data-table="${name}"]`);
@@ -101,11 +102,9 @@
     for (const row of content.pools.rows) {
       showCharts(row, now);
     }
-    for (const name of ["processes"]) {
-      const isEmpty = !content[name].rows.length;
-      page.querySelector(`[data-empty="${name}"]`).hidden = !isEmpty;
-      page.querySelector(`[data-region="${name}"]`).hidden = isEmpty;
-    }
+    const isEmpty = !content.processes.rows.length;
+    page.querySelector("[data-empty]").hidden = !isEmpty;
+    page.querySelector('[data-region="processes"]').hidden = isEmpty;
   }
 
   function showRows(table, name, rows) {
@@ -162,7 +161,7 @@
         const peak = line.querySelector(`[data-peak="${name}"]`);
         if (peak) {
           const text = page.dataset.textPeak.replace("{value}", highest.text);
-          write(peak, highest.value > 0 ? text : "");
+          write(peak, highest.value > point.value ? text : "");
         }
       }
     }

@@ -1,0 +1,239 @@
+"""The admin page in a real browser, on workers that are busy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.contrib.staticfiles.handlers import StaticFilesHandler
+from django.test import Client
+from django.test.testcases import LiveServerThread
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from tests.admin.workers import Project
+from tests.databases import eventually
+
+PAGE = "/admin/poolrouter_admin/pools/"
+
+
+class Browser:
+    """Chromium with the admin open, signed in."""
+
+    def __init__(self, driver: webdriver.Chrome, address: str) -> None:
+        self.driver = driver
+        self.address = address
+
+    def sign_in(self, user: User) -> None:
+        client = Client()
+        client.force_login(user)
+        self.open("/static/poolrouter_admin/pools.css")  # a cookie needs a page of its site
+        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+        self.driver.add_cookie({"name": settings.SESSION_COOKIE_NAME, "value": cookie})
+
+    def open(self, path: str = PAGE) -> None:
+        self.driver.get(self.address + path)
+
+    def find(self, css: str) -> WebElement:
+        return self.driver.find_element(By.CSS_SELECTOR, css)
+
+    def text(self, css: str) -> str:
+        # Not WebElement.text, which fails on what the page removes meanwhile.
+        script = f"return document.querySelector({css!r}).textContent"
+        return str(self.driver.execute_script(script))
+
+    def pool(self, cell: str, alias: str = "shop") -> str:
+        return self.text(f"[data-table=pools] [data-key={alias!r}] {cell}")
+
+    def style(self, css: str, name: str) -> str:
+        script = f"return getComputedStyle(document.querySelector({css!r})).{name}"
+        return str(self.driver.execute_script(script))
+
+    def emulate(self, **features: str) -> None:
+        """Set media features, for example a dark colour scheme."""
+        wanted = [{"name": n.replace("_", "-"), "value": v} for n, v in features.items()]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wanted})
+
+    def complaints(self) -> list[str]:
+        """What the console says since it was asked last: violations of the policy, errors."""
+        messages = [entry["message"] for entry in self.driver.get_log("browser")]
+        return [message for message in messages if "favicon.ico" not in message]
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """Debian's Chromium; where it has another name, POOLROUTER_CHROMIUM says which."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = os.environ.get("POOLROUTER_CHROMIUM", "/usr/bin/chromium")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--lang=en"):
+        options.add_argument(argument)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
+    service = webdriver.ChromeService(shutil.which("chromedriver") or "chromedriver")
+    with webdriver.Chrome(options=options, service=service) as driver:
+        driver.set_window_size(1280, 900)
+        yield driver
+
+
+@pytest.fixture
+def server(project: Project) -> Iterator[LiveServerThread]:
+    """This process as the web server of the admin."""
+    thread = LiveServerThread("127.0.0.1", StaticFilesHandler, {})
+    thread.daemon = True
+    thread.start()
+    thread.is_ready.wait()
+    if thread.error:
+        raise thread.error
+    yield thread
+    thread.terminate()
+
+
+@pytest.fixture
+def browser(
+    driver: webdriver.Chrome, server: LiveServerThread, make_user: Callable[..., User]
+) -> Iterator[Browser]:
+    browser = Browser(driver, f"http://{server.host}:{server.port}")
+    browser.sign_in(make_user("operator", "view_pools"))
+    browser.complaints()
+    yield browser
+    browser.emulate()
+    driver.set_window_size(1280, 900)
+    driver.get("about:blank")
+    driver.delete_all_cookies()
+
+
+def test_page__follows_busy_workers(browser: Browser, project: Project) -> None:
+    workers = [project.worker().do("use", "use") for _ in range(2)]
+    browser.open()
+    checkouts = "[data-table=figures] [data-key=shop] [data-cell=checkouts]"
+    first = browser.text(checkouts)
+    eventually(lambda: browser.text(checkouts) != first)
+    assert browser.text("[data-summary]") == "2 live processes"
+    assert browser.text(".pools-link").endswith("Live")
+    line = "[data-key=shop] [data-trace=in_use] .pools-line"
+    eventually(lambda: browser.find(line).get_attribute("d").count("L") >= 2)
+
+    workers[0].end()
+    eventually(lambda: browser.text("[data-summary]") == "1 live process")
+    rows = browser.driver.find_elements(By.CSS_SELECTOR, "[data-table=processes] tbody tr")
+    assert [each.get_attribute("data-key") for each in rows] == [f"{workers[1].pid}/shop"]
+    project.worker().do("take")
+    eventually(lambda: browser.text("[data-summary]") == "2 live processes")
+    assert browser.complaints() == []
+
+
+def test_full_pool__is_seen_without_colours(browser: Browser, project: Project) -> None:
+    worker = project.worker().do("take", "give")
+    browser.open()
+    eventually(lambda: browser.text(".pools-link").endswith("Live"))
+    assert browser.pool(".pools-badge") == "OK"
+    worker.do("take", "take", "take", "wait")
+    eventually(lambda: browser.pool(".pools-badge") == "Full, callers wait")
+    sign = "document.querySelector('[data-key=shop] .pools-badge'), '::before'"
+    assert "▲" in browser.driver.execute_script(f"return getComputedStyle({sign}).content")
+    assert browser.pool(".pools-wide .pools-value") == "3"
+    assert browser.find("[data-key=shop] .pools-used").get_attribute("width") == "100.0"
+    assert browser.pool("[data-cell=waiting]") == "1"
+    assert browser.text("[data-alarm]") == "Callers wait: shop"
+    assert browser.pool("[data-peak=waiting]") == ""
+    worker.do("give")
+    eventually(lambda: browser.pool("[data-cell=waiting]") == "0")
+    assert browser.pool("[data-peak=waiting]") == "peak 1"
+
+
+def test_page__keeps_to_a_strict_policy(browser: Browser, project: Project) -> None:
+    browser.open()
+    response = Client().get(PAGE)
+    assert "script-src 'self'; style-src 'self'" in response["Content-Security-Policy"]
+    eventually(lambda: browser.text(".pools-link").endswith("Live"))
+    assert browser.complaints() == []
+    # That a violation would be noticed:
+    browser.driver.execute_script(
+        "const s = document.createElement('style'); s.textContent = 'p {}'; document.head.append(s)"
+    )
+    assert "Content Security Policy" in eventually(browser.complaints)[0]
+
+
+def test_page__follows_the_colour_scheme(browser: Browser, project: Project) -> None:
+    project.worker().do("take", "take", "take", "wait")
+    browser.open()
+    seen = {}
+    for scheme in ("light", "dark"):
+        browser.emulate(prefers_color_scheme=scheme)
+        names = [("body", "backgroundColor"), (".pools-value", "color"), (".pools-used", "fill")]
+        seen[scheme] = [browser.style(css, name) for css, name in names]
+    assert all(a != b for a, b in zip(*seen.values(), strict=True)), seen
+
+
+def test_page__shows_the_figures_without_javascript(browser: Browser, project: Project) -> None:
+    project.worker().do("take", "take", "take", "wait")
+    browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.open()
+        assert browser.find("[data-key=shop] [data-cell=in_use]").text == "3"
+        assert browser.find("[data-key=shop] .pools-badge").text == "Full, callers wait"
+        assert browser.find(".pools-link").text.endswith("As of the loading of this page")
+        assert not browser.find(".pools-trace").is_displayed()
+        assert browser.find("[data-key=shop] .pools-bar").is_displayed()
+        assert browser.find("meta[http-equiv=refresh]").get_attribute("content") == "10"
+    finally:
+        browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_page__says_that_the_server_does_not_answer(
+    browser: Browser, project: Project, server: LiveServerThread
+) -> None:
+    browser.open()
+    eventually(lambda: browser.text(".pools-link").endswith("Live"))
+    browser.driver.execute_cdp_cmd("Network.enable", {})
+    offline = {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    browser.driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+    eventually(lambda: "No answer since" in browser.text(".pools-link"))
+    assert float(browser.style("[data-table=pools]", "opacity")) < 1
+    browser.driver.execute_cdp_cmd(
+        "Network.emulateNetworkConditions", {**offline, "offline": False}
+    )
+    eventually(lambda: browser.text(".pools-link").endswith("Live"), 30)
+    assert float(browser.style("[data-table=pools]", "opacity")) == 1
+
+
+def test_page__says_that_one_is_signed_out(browser: Browser, project: Project) -> None:
+    browser.open()
+    eventually(lambda: browser.text(".pools-link").endswith("Live"))
+    browser.driver.delete_all_cookies()
+    eventually(lambda: "You are signed out" in browser.text(".pools-link"))
+
+
+def test_page__asks_nothing_while_its_tab_is_hidden(browser: Browser, project: Project) -> None:
+    browser.open()
+    eventually(lambda: browser.text(".pools-link").endswith("Live"))
+    first = browser.driver.current_window_handle
+    hide = "Object.defineProperty(document, 'hidden', {configurable: true, value: %s});"
+    tell = "document.dispatchEvent(new Event('visibilitychange'))"
+    browser.driver.execute_script(hide % "true" + tell)
+    assert "Paused" in browser.text(".pools-link")
+    stopped = browser.text("[data-time]")
+    browser.driver.execute_script(hide % "false" + tell)
+    eventually(lambda: browser.text(".pools-link").endswith("Live"))
+    eventually(lambda: browser.text("[data-time]") != stopped)
+    assert browser.driver.current_window_handle == first
+
+
+def test_page__needs_no_scrolling_sideways_on_a_phone(browser: Browser, project: Project) -> None:
+    project.worker().do("take")
+    metrics = {"width": 375, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        browser.open()
+        eventually(lambda: browser.text(".pools-link").endswith("Live"))
+        width = "return document.documentElement.scrollWidth"
+        assert browser.driver.execute_script(width) <= 375
+        cells = browser.find("[data-table=pools] [data-key=shop]").find_elements(By.XPATH, "*")
+        assert [each.aria_role for each in cells] == ["rowheader", *["cell"] * 6]
+    finally:
+        browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
