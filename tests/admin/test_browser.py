@@ -59,6 +59,14 @@ class Browser:
         wanted = [{"name": n.replace("_", "-"), "value": v} for n, v in features.items()]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wanted})
 
+    def cut_off(self, offline: bool) -> None:
+        """Take the network away, or bring it back."""
+        conditions = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        self.driver.execute_cdp_cmd("Network.enable", {})
+        self.driver.execute_cdp_cmd(
+            "Network.emulateNetworkConditions", {"offline": offline, **conditions}
+        )
+
     def complaints(self) -> list[str]:
         """What the console says since it was asked last: violations of the policy, errors."""
         messages = [entry["message"] for entry in self.driver.get_log("browser")]
@@ -190,14 +198,10 @@ def test_page__says_that_the_server_does_not_answer(
 ) -> None:
     browser.open()
     eventually(lambda: browser.text(".pools-link").endswith("Live"))
-    browser.driver.execute_cdp_cmd("Network.enable", {})
-    offline = {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
-    browser.driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+    browser.cut_off(True)
     eventually(lambda: "No answer since" in browser.text(".pools-link"))
     assert float(browser.style("[data-table=pools]", "opacity")) < 1
-    browser.driver.execute_cdp_cmd(
-        "Network.emulateNetworkConditions", {**offline, "offline": False}
-    )
+    browser.cut_off(False)
     eventually(lambda: browser.text(".pools-link").endswith("Live"), 30)
     assert float(browser.style("[data-table=pools]", "opacity")) == 1
 
@@ -224,15 +228,21 @@ def test_page__asks_nothing_while_its_tab_is_hidden(browser: Browser, project: P
     assert browser.driver.current_window_handle == first
 
 
-def test_page__needs_no_scrolling_sideways_on_a_phone(browser: Browser, project: Project) -> None:
-    project.worker().do("take")
-    metrics = {"width": 375, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+NAMES = ["the_very_long_alias_of_a_reporting_replica", *(f"tenant{n}" for n in range(18))]
+
+
+@pytest.mark.parametrize("more_pools", [NAMES], ids=["20 pools"])
+@pytest.mark.parametrize("width", [375, 800, 1280])
+def test_page__needs_no_scrolling_sideways(browser: Browser, project: Project, width: int) -> None:
+    worker = project.worker().do("take")
+    worker.do("take", "take", "take", "wait", alias=NAMES[0])
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 800}
     browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
         browser.open()
         eventually(lambda: browser.text(".pools-link").endswith("Live"))
-        width = "return document.documentElement.scrollWidth"
-        assert browser.driver.execute_script(width) <= 375
+        real = browser.driver.execute_script("return document.documentElement.scrollWidth")
+        assert real <= width
         cells = browser.find("[data-table=pools] [data-key=shop]").find_elements(By.XPATH, "*")
         assert [each.aria_role for each in cells] == ["rowheader", *["cell"] * 6]
     finally:

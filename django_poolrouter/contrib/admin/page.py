@@ -55,7 +55,7 @@ LABELS = {
 }
 PROCESS_FIGURES = (
     *("in_use", "idle", "max", "waiting", "oldest_wait_s", "oldest_use_s"),
-    *("checkouts", "timeouts", "connect_errors"),
+    *("timeouts", "connect_errors"),
 )
 # What a chart's top is at least: a single short wait must not look like a storm.
 LEAST_TOP = {"waiting": 5, "oldest_wait_s": 1, "lag_s": 1}
@@ -161,10 +161,12 @@ def _state(word: str, figures: Mapping[str, Any]) -> str:
 
 
 def _process_table(report: Report, told: Mapping[str, Any]) -> dict[str, Any]:
+    order = {pool["alias"]: index for index, pool in enumerate(told["pools"])}
     rows = []
     for process, shown in zip(report.processes, told["processes"], strict=True):
         running = report.generated_at - datetime.fromisoformat(process.started_at)
-        for pool, figures in zip(process.pools, shown["pools"], strict=True):
+        pairs = list(zip(process.pools, shown["pools"], strict=True))
+        for pool, figures in sorted(pairs, key=lambda pair: order.get(pair[0].alias, len(order))):
             word = _state(state(pool.status, 1), figures)
             cells = {
                 "pid": str(process.pid),
