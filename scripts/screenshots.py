@@ -1,4 +1,4 @@
-"""Take the pictures of docs/images: the admin page of the example shop under traffic, while a lock keeps its writers waiting.
+"""Take the pictures of docs/images: the admin page of the example shop while a lock is held.
 
 `scripts/setup test`, then `.venv/bin/python -m scripts.screenshots`.
 """
@@ -63,13 +63,9 @@ def reviews_locked(environment: dict[str, str]) -> Iterator[None]:
 def browser(folder: Path) -> webdriver.Chrome:
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or "chromium"
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--hide-scrollbars",
-        f"--user-data-dir={folder / 'chromium'}",
-    ):
+    for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars"):
         options.add_argument(argument)
+    options.add_argument(f"--user-data-dir={folder / 'chromium'}")
     service = webdriver.ChromeService(shutil.which("chromedriver") or "chromedriver")
     driver = webdriver.Chrome(options=options, service=service)
     driver.set_window_size(1280, 1100)
