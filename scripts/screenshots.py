@@ -28,6 +28,7 @@ SETTINGS = {
     "DEBUG": "0",
     "SECRET_KEY": secrets.token_urlsafe(32),
 }
+KEYS = ("host", "port", "user", "password")
 CALM, BUSY, LOCKED = 30, 150, 6  # seconds
 PASSWORD = "only-for-the-picture"  # noqa: S105
 
@@ -54,7 +55,7 @@ def main() -> None:
 @contextmanager
 def reviews_locked(environment: dict[str, str]) -> Iterator[None]:
     """Let everybody who writes a review wait, with a connection in hand."""
-    server = {key: environment[f"DB_DEFAULT_{key.upper()}"] for key in ("host", "port", "user")}
+    server = {key: environment[f"DB_DEFAULT_{key.upper()}"] for key in KEYS}
     with psycopg.connect(dbname="shop", **server) as connection:
         connection.execute("LOCK TABLE catalogue_review IN EXCLUSIVE MODE")
         yield
