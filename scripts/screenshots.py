@@ -29,7 +29,7 @@ SETTINGS = {
     "SECRET_KEY": secrets.token_urlsafe(32),
 }
 KEYS = ("host", "port", "user", "password")
-CALM, BUSY, LOCKED = 30, 150, 6  # seconds
+CALM, BUSY, LOCKED = 20, 90, 12  # seconds
 PASSWORD = "only-for-the-picture"  # noqa: S105
 
 
