@@ -7,19 +7,27 @@ target for each host is right, and prometheus_client's multiprocess folder is no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from django.http import HttpRequest, HttpResponse
 from prometheus_client import REGISTRY, CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from ..status.document import document
-from ..status.report import collect
+from ..status.report import STATES, collect
 
 LABELS = ("alias", "role", "cluster")
 FACTS = ("vendor", "profile")
+WAIT_TIME = "db_client_connection_wait_time_seconds"
 
 
 class Figure(NamedTuple):
@@ -41,6 +49,7 @@ GAUGES = (
     Figure("size", "db_client_connection_idle_max", "Connections kept when idle (pool_size)."),
     Figure("waiting", "db_client_connection_pending_requests", "Callers that wait."),
     Figure("processes", "poolrouter_processes", "Live processes that have opened the pool."),
+    Figure("peak_open", "poolrouter_connection_peak_open", "Most that were open at once."),
     Figure("open", "poolrouter_connection_open", "Open connections, used and idle."),
     Figure("overflow", "poolrouter_connection_overflow", "Open connections above pool_size."),
     Figure("opening", "poolrouter_connection_opening", "Connections being opened."),
@@ -54,13 +63,18 @@ GAUGES = (
         "poolrouter_connection_oldest_use_seconds",
         "The longest lease under way.",
     ),
+    Figure(
+        "p95_wait_s",
+        "poolrouter_connection_p95_wait_seconds",
+        "Within what time 95 % of the callers were served, since the first process started.",
+    ),
 )
 # Counters, whose names end in `_total` when they are exported.
 COUNTERS = (
     Figure("timeouts", "db_client_connection_timeouts", "Callers that gave up waiting."),
+    Figure("ended_processes", "poolrouter_processes_ended", "Processes that used it and ended."),
     Figure("checkouts", "poolrouter_connection_checkouts", "Leases given."),
     Figure("waits", "poolrouter_connection_waits", "Leases that had to wait."),
-    Figure("waited_s", "poolrouter_connection_waited_seconds", "Seconds waited in all."),
     Figure("refused", "poolrouter_connection_refused", "Callers refused by max_waiting."),
     Figure("connects", "poolrouter_connection_connects", "Connections opened."),
     Figure("connect_errors", "poolrouter_connection_connect_errors", "Failed to open."),
@@ -77,11 +91,11 @@ class PoolCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return all metrics with the figures of this moment."""
-        return list(_metrics(document(collect())["pools"]))
+        return list(_metrics(document(collect())))
 
     def describe(self) -> Iterable[Metric]:
         """Return all metrics without figures, so that registering reads nothing."""
-        return list(_metrics([]))
+        return list(_metrics({"pools": [], "wait_bounds_s": ()}))
 
 
 def register(registry: CollectorRegistry = REGISTRY) -> None:
@@ -97,13 +111,38 @@ def metrics(request: HttpRequest) -> HttpResponse:
     return HttpResponse(encode(registry), content_type=content_type)
 
 
-def _metrics(pools: list[Mapping[str, Any]]) -> Iterator[Metric]:
+def _metrics(told: Mapping[str, Any]) -> Iterator[Metric]:
+    pools = told["pools"]
     yield from _families(GAUGES, GaugeMetricFamily, pools)
     yield from _families(COUNTERS, CounterMetricFamily, pools)
+    yield _waits(pools, told["wait_bounds_s"])
+    yield _states(pools)
     facts = InfoMetricFamily("poolrouter_pool", "What a pool is.", labels=LABELS)
     for pool in pools:
         facts.add_metric(_labels(pool), {name: pool[name] for name in FACTS})
     yield facts
+
+
+def _waits(pools: list[Mapping[str, Any]], bounds: Iterable[float]) -> Metric:
+    """Return how long callers waited, those who were served at once among the shortest."""
+    metric = HistogramMetricFamily(WAIT_TIME, "Waits for a connection.", labels=LABELS)
+    names = [*map(str, bounds), "+Inf"]
+    for pool in pools:
+        at_once = max(0, pool["checkouts"] + pool["timeouts"] - pool["waits"])
+        reached = [at_once + count for count in accumulate(pool["wait_buckets"])]
+        buckets = list(zip(names, reached, strict=True))
+        metric.add_metric(_labels(pool), buckets, sum_value=pool["waited_s"])
+    return metric
+
+
+def _states(pools: list[Mapping[str, Any]]) -> Metric:
+    metric = GaugeMetricFamily(
+        "poolrouter_pool_state", "1 for the state that it is in.", labels=[*LABELS, "state"]
+    )
+    for pool in pools:
+        for state in STATES:
+            metric.add_metric([*_labels(pool), state], pool["state"] == state)
+    return metric
 
 
 def _families(

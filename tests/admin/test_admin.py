@@ -15,9 +15,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import translation
 
 from django_poolrouter import pools
+from django_poolrouter.contrib.admin import page
 from django_poolrouter.contrib.admin.page import duration
 from django_poolrouter.status.document import document
-from django_poolrouter.status.report import collect
+from django_poolrouter.status.report import Report, collect
 from tests.admin.workers import Project
 
 PAGE = "/admin/poolrouter_admin/pools/"
@@ -75,15 +76,15 @@ def test_index__lists_the_page_for_those_who_may_see_it(
 
 
 def test_page__has_its_place_in_the_admin(client: Client) -> None:
-    page = client.get(PAGE).content.decode()
-    assert "<h1>Connection pools</h1>" in page
-    assert 'class="breadcrumbs"' in page
-    assert 'id="nav-sidebar"' in page
+    html = client.get(PAGE).content.decode()
+    assert "<h1>Connection pools</h1>" in html
+    assert 'class="breadcrumbs"' in html
+    assert 'id="nav-sidebar"' in html
 
 
 def test_page__works_on_a_site_of_ones_own(client: Client) -> None:
-    page = client.get("/own/poolrouter_admin/pools/").content.decode()
-    assert 'data-source="/own/poolrouter_admin/pools/data.json"' in page
+    html = client.get("/own/poolrouter_admin/pools/").content.decode()
+    assert 'data-source="/own/poolrouter_admin/pools/data.json"' in html
     assert row(client, url="/own/poolrouter_admin/pools/data.json")["cells"]["alias"] == "shop"
 
 
@@ -124,7 +125,7 @@ def test_full_process__is_told_where_others_have_room(client: Client, project: P
     project.worker().do("take", "take", "take", "wait")
     project.worker().do("take", "give")
     shop = row(client)
-    assert (shop["state"], shop["cells"]["where"]) == ("waiting", "full in 1 of 2 processes")
+    assert (shop["state"], shop["cells"]["where"]) == ("exhausted", "full in 1 of 2 processes")
     states = [each["state"] for each in client.get(DATA).json()["processes"]["rows"]]
     assert sorted(states) == ["exhausted", "ok"]
     assert client.get(DATA).json()["alarm"] == "Callers wait: shop"
@@ -132,16 +133,41 @@ def test_full_process__is_told_where_others_have_room(client: Client, project: P
 
 def test_page__shows_every_figure_of_the_document(client: Client, project: Project) -> None:
     pool = document(collect())["pools"][0]
-    expected = {key for key, value in pool.items() if not isinstance(value, (str, list, dict))}
+    expected = {key for key, value in pool.items() if not isinstance(value, (str, tuple))}
     table = client.get(DATA).json()["figures"]
     assert {column["name"] for column in table["columns"]} >= expected
     assert table["rows"][0]["cells"].keys() >= expected
 
 
+def test_lag__has_a_column_where_the_document_tells_it(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 'data-trace="lag_s"' not in client.get(PAGE).content.decode()
+
+    def with_lag(report: Report) -> dict[str, Any]:
+        told = document(report)
+        for pool in told["pools"]:
+            pool["lag_s"] = 2.5 if pool["role"] == "replica" else None
+        return told
+
+    monkeypatch.setattr(page, "document", with_lag)
+    assert 'data-trace="lag_s"' in client.get(PAGE).content.decode()
+    assert row(client, "replica")["cells"]["lag_s"] == "2.5 s"
+    assert row(client, "shop")["traces"]["lag_s"]["value"] is None
+
+
+def test_page__tells_what_could_not_be_read(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "document", lambda report: {**document(report), "warnings": ["<No>"]})
+    assert "data-warnings>&lt;No&gt;<" in client.get(PAGE).content.decode()
+    assert client.get(DATA).json()["warnings"] == "<No>"
+
+
 def test_page__says_so_when_no_process_is_there(client: Client) -> None:
-    page = client.get(PAGE).content.decode()
-    assert "0 live processes" in page
-    assert '<p class="help" data-empty="processes">' in page
+    html = client.get(PAGE).content.decode()
+    assert "0 live processes" in html
+    assert '<p class="help" data-empty="processes">' in html
     assert row(client)["state"] == "unused"
 
 
@@ -163,16 +189,16 @@ def test_duration__is_short_and_in_the_readers_language(seconds: float, words: s
 
 def test_bars__are_drawn_in_every_language(client: Client, project: Project) -> None:
     project.worker().do("take", "take", "give")
-    page = client.get(PAGE, headers={"accept-language": "de"}).content.decode()
-    assert 'data-bar="open" width="66.7"' in page  # SVG knows no decimal comma
+    html = client.get(PAGE, headers={"accept-language": "de"}).content.decode()
+    assert 'data-bar="open" width="66.7"' in html  # SVG knows no decimal comma
 
 
 def test_texts__are_escaped(client: Client, project: Project) -> None:
     connections.settings["shop"]["OPTIONS"]["pool"] = {"profile": "production"}
     connections.settings["<b>"] = {**connections.settings["shop"], "ROUTER": {}}
-    page = client.get(PAGE).content.decode()
-    assert "&lt;b&gt;" in page
-    assert "<b>" not in page
+    html = client.get(PAGE).content.decode()
+    assert "&lt;b&gt;" in html
+    assert "<b>" not in html
 
 
 # -- what it costs -------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,11 +13,22 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from django_poolrouter.contrib.prometheus import COUNTERS, FACTS, GAUGES, LABELS, register
+from django_poolrouter.contrib.prometheus import (
+    COUNTERS,
+    FACTS,
+    GAUGES,
+    LABELS,
+    WAIT_TIME,
+    register,
+)
+from django_poolrouter.pooling.histogram import WAIT_BOUNDS
 from django_poolrouter.status.document import document
-from django_poolrouter.status.report import collect
+from django_poolrouter.status.report import STATES, collect
 from tests.admin.workers import Project
+from tests.databases import eventually
 
+# Not figures of their own: the state has a metric, the waits a histogram.
+ELSEWHERE = ("state", "wait_buckets", "waited_s")
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
@@ -28,11 +40,12 @@ def scrape(accept: str = "text/plain") -> str:
 
 
 def samples(text: str, parse: Any = parse_text) -> dict[tuple[str, str, str], float]:
-    """Return value by name, alias and state of each sample."""
+    """Return value by name, alias and state or bound of each sample."""
     found = {}
     for family in parse(text):
         for sample in family.samples:
-            key = (sample.name, sample.labels["alias"], sample.labels.get("state", ""))
+            more = sample.labels.get("state") or sample.labels.get("le", "")
+            key = (sample.name, sample.labels["alias"], more)
             assert key not in found
             found[key] = sample.value
     return found
@@ -44,13 +57,15 @@ def samples(text: str, parse: Any = parse_text) -> dict[tuple[str, str, str], fl
 def test_scrape__carries_every_figure_of_the_document(
     project: Project, accept: str, parse: Any
 ) -> None:
-    project.worker().do("take", "take", "take", "give", "wait")
+    waiting = project.worker().do("take", "take", "take", "wait", "give")
+    eventually(lambda: document(collect())["pools"][0]["waits"])
+    waiting.do("wait")
     project.worker().do("take")
     told = document(collect())["pools"]
     found = samples(scrape(accept), parse)
+    figures = {figure.key: figure for figure in (*GAUGES, *COUNTERS)}
     for pool in told:
-        figures = {figure.key: figure for figure in (*GAUGES, *COUNTERS)}
-        unknown = pool.keys() - figures.keys() - {*LABELS, *FACTS}
+        unknown = pool.keys() - figures.keys() - {*LABELS, *FACTS, *ELSEWHERE}
         assert not unknown, f"not exported: {unknown}"
         for key, figure in figures.items():
             name = figure.name + ("_total" if figure in COUNTERS else "")
@@ -60,7 +75,23 @@ def test_scrape__carries_every_figure_of_the_document(
             else:
                 assert value == pool[key], key
         assert found.pop(("poolrouter_pool_info", pool["alias"], "")) == 1
+        for state in STATES:
+            value = found.pop(("poolrouter_pool_state", pool["alias"], state))
+            assert value == (state == pool["state"])
+        check_waits(pool, found)
     assert not found
+
+
+def check_waits(pool: dict[str, Any], found: dict[tuple[str, str, str], float]) -> None:
+    """Take the histogram out of what was found, and compare it with the document."""
+    callers = pool["checkouts"] + pool["timeouts"]
+    at_once = callers - pool["waits"]
+    assert found.pop((f"{WAIT_TIME}_sum", pool["alias"], "")) == pool["waited_s"]
+    assert found.pop((f"{WAIT_TIME}_count", pool["alias"], "")) == callers
+    bounds = [*map(str, WAIT_BOUNDS), "+Inf"]
+    reached = [found.pop((f"{WAIT_TIME}_bucket", pool["alias"], bound)) for bound in bounds]
+    waits = [b - a for a, b in pairwise([at_once, *reached])]
+    assert waits == list(pool["wait_buckets"])
 
 
 def test_scrape__is_of_all_processes_whoever_answers(project: Project) -> None:
@@ -72,6 +103,18 @@ def test_scrape__is_of_all_processes_whoever_answers(project: Project) -> None:
     assert found["db_client_connection_count", "shop", "idle"] == 2
     assert found["db_client_connection_max", "shop", ""] == 6
     assert found["poolrouter_connection_checkouts_total", "shop", ""] == 4
+
+
+def test_counters__outlive_their_process(project: Project) -> None:
+    worker = project.worker().do("take", "give", "take")
+    before = samples(scrape())
+    worker.end()
+    after = samples(scrape())
+    assert after["poolrouter_processes", "shop", ""] == 0
+    assert after["poolrouter_processes_ended_total", "shop", ""] == 1
+    for key, value in before.items():
+        if key[0].startswith(WAIT_TIME) or key[0].endswith("_total"):
+            assert after[key] >= value, key
 
 
 def test_scrape__tells_what_a_pool_is(project: Project) -> None:

@@ -17,11 +17,11 @@ from django.utils.translation import gettext_lazy as _
 
 from ...status.document import document
 from ...status.report import Report
-from ...status.table import state
 
 NOTHING = "\N{EN DASH}"
 STATES = {
     "ok": _("OK"),
+    "drained": _("Drained"),
     "busy": _("Nearly full"),
     "full": _("Full"),
     "waiting": _("Callers wait"),
@@ -30,12 +30,14 @@ STATES = {
 }
 LABELS = {
     "processes": _("Processes"),
+    "ended_processes": _("Ended processes"),
     "size": _("Size"),
     "max": _("Max"),
     "open": _("Open"),
     "in_use": _("In use"),
     "idle": _("Idle"),
     "overflow": _("Overflow"),
+    "peak_open": _("Peak open"),
     "opening": _("Opening"),
     "waiting": _("Waiting"),
     "oldest_wait_s": _("Longest wait"),
@@ -43,6 +45,7 @@ LABELS = {
     "checkouts": _("Checkouts"),
     "waits": _("Waits"),
     "waited_s": _("Waited in all"),
+    "p95_wait_s": _("95 % waited at most"),
     "timeouts": _("Timeouts"),
     "refused": _("Refused"),
     "connects": _("Connects"),
@@ -69,9 +72,10 @@ def content(report: Report) -> dict[str, Any]:
         "time": localtime(report.generated_at).strftime("%H:%M:%S"),
         "summary": _summary(len(report.processes)),
         "alarm": _alarm(told["pools"]),
+        "warnings": " ".join(told["warnings"]),
         "has_lag": any(pool.get("lag_s") is not None for pool in told["pools"]),
-        "pools": {"rows": _pool_rows(report, told)},
-        "processes": _process_table(report, told),
+        "pools": {"rows": [_pool_row(pool, told["processes"]) for pool in told["pools"]]},
+        "processes": _process_table(told, report.generated_at),
         "figures": _figure_table(told["pools"]),
     }
 
@@ -90,17 +94,9 @@ def _alarm(pools: list[dict[str, Any]]) -> str:
 # -- the pools ----------------------------------------------------------------
 
 
-def _pool_rows(report: Report, told: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [
-        _pool_row(figures, _state(state(pool.status, pool.processes), figures), told["processes"])
-        for pool, figures in zip(report.pools, told["pools"], strict=True)
-    ]
-
-
-def _pool_row(
-    pool: Mapping[str, Any], word: str, processes: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _pool_row(pool: Mapping[str, Any], processes: list[dict[str, Any]]) -> dict[str, Any]:
     most = pool["max"] or 1
+    word = _state(pool)
     return {
         "key": pool["alias"],
         "state": word,
@@ -152,31 +148,22 @@ def _now(pool: Mapping[str, Any], name: str) -> str:
     return text(name, pool.get(name))
 
 
-def _state(word: str, figures: Mapping[str, Any]) -> str:
+def _state(pool: Mapping[str, Any]) -> str:
     """Return the report's word, and another for a pool that is full and nobody waits yet."""
-    return "full" if word == "busy" and figures["in_use"] >= figures["max"] else word
+    is_full = pool["state"] == "busy" and pool["in_use"] >= pool["max"]
+    return "full" if is_full else str(pool["state"])
 
 
 # -- the other tables ---------------------------------------------------------
 
 
-def _process_table(report: Report, told: Mapping[str, Any]) -> dict[str, Any]:
+def _process_table(told: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     order = {pool["alias"]: index for index, pool in enumerate(told["pools"])}
-    rows = []
-    for process, shown in zip(report.processes, told["processes"], strict=True):
-        running = report.generated_at - datetime.fromisoformat(process.started_at)
-        pairs = list(zip(process.pools, shown["pools"], strict=True))
-        for pool, figures in sorted(pairs, key=lambda pair: order.get(pair[0].alias, len(order))):
-            word = _state(state(pool.status, 1), figures)
-            cells = {
-                "pid": str(process.pid),
-                "command": process.command,
-                "running": duration(max(0.0, running.total_seconds())),
-                "alias": pool.alias,
-                "state": str(STATES.get(word, word)),
-            }
-            cells |= {name: text(name, figures[name]) for name in PROCESS_FIGURES}
-            rows.append({"key": f"{process.pid}/{pool.alias}", "state": word, "cells": cells})
+    rows = [
+        _process_row(process, pool, now)
+        for process in told["processes"]
+        for pool in sorted(process["pools"], key=lambda p: order.get(p["alias"], len(order)))
+    ]
     columns = [
         ("pid", _("Process")),
         ("command", _("Command")),
@@ -186,6 +173,22 @@ def _process_table(report: Report, told: Mapping[str, Any]) -> dict[str, Any]:
         *((name, LABELS[name]) for name in PROCESS_FIGURES),
     ]
     return {"columns": [_column(name, label) for name, label in columns], "rows": rows}
+
+
+def _process_row(
+    process: Mapping[str, Any], pool: Mapping[str, Any], now: datetime
+) -> dict[str, Any]:
+    running = now - datetime.fromisoformat(process["started_at"])
+    word = _state(pool)
+    cells = {
+        "pid": str(process["pid"]),
+        "command": process["command"],
+        "running": duration(max(0.0, running.total_seconds())),
+        "alias": pool["alias"],
+        "state": str(STATES.get(word, word)),
+        **{name: text(name, pool[name]) for name in PROCESS_FIGURES},
+    }
+    return {"key": f"{process['pid']}/{pool['alias']}", "state": word, "cells": cells}
 
 
 def _figure_table(pools: list[dict[str, Any]]) -> dict[str, Any]:

@@ -90,8 +90,9 @@
 
   function show(content) {
     write(page.querySelector("[data-time]"), content.time);
-    write(page.querySelector("[data-summary]"), content.summary);
-    write(page.querySelector("[data-alarm]"), content.alarm);
+    for (const name of ["summary", "alarm", "warnings"]) {
+      write(page.querySelector(`[data-${name}]`), content[name]);
+    }
     const now = Date.now();
     for (const name of ["pools", "processes", "figures"]) {
       const table = page.querySelector(`[data-table="${name}"]`);
