@@ -14,22 +14,24 @@ from tempfile import TemporaryDirectory
 import psycopg
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
 from example_project.demo.servers import running
 from example_project.demo.site import Address, Site
 from example_project.demo.traffic import Traffic
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
-# Four connections at most for the eight threads of a worker, so that callers wait now and then.
+# Four connections at most for the twelve threads of a worker, so that callers wait now and then.
 SETTINGS = {
     "POOL_PROFILE": "development",
     "POOL_SIZE": "1",
-    "GUNICORN_CMD_ARGS": "--threads=8",
+    "GUNICORN_CMD_ARGS": "--threads=12",
     "DEBUG": "0",
     "SECRET_KEY": secrets.token_urlsafe(32),
 }
 KEYS = ("host", "port", "user", "password")
-CALM, BUSY, LOCKED = 20, 90, 12  # seconds
+CALM, BUSY = 20, 90  # seconds
+FULL = (By.CSS_SELECTOR, "[data-link=live] [data-key=default][data-state=exhausted]")
 PASSWORD = "only-for-the-picture"  # noqa: S105
 
 
@@ -47,7 +49,7 @@ def main() -> None:
             with Traffic(address), Traffic(address), Traffic(address):
                 time.sleep(BUSY)
                 with reviews_locked(databases.environment):
-                    time.sleep(LOCKED)
+                    WebDriverWait(driver, 60).until(lambda _: driver.find_elements(*FULL))
                     for scheme in ("light", "dark"):
                         take(driver, scheme)
 
