@@ -124,11 +124,11 @@ def _metrics(told: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 def _waits(pools: list[Mapping[str, Any]], bounds: Iterable[float]) -> Metric:
-    """Return how long callers waited, those who were served at once among the shortest."""
+    """Return how long all callers waited: some not at all, some in vain."""
     metric = HistogramMetricFamily(WAIT_TIME, "Waits for a connection.", labels=LABELS)
     names = [*map(str, bounds), "+Inf"]
     for pool in pools:
-        at_once = max(0, pool["checkouts"] + pool["timeouts"] - pool["waits"])
+        at_once = max(0, pool["checkouts"] - pool["waits"])
         reached = [at_once + count for count in accumulate(pool["wait_buckets"])]
         buckets = list(zip(names, reached, strict=True))
         metric.add_metric(_labels(pool), buckets, sum_value=pool["waited_s"])
