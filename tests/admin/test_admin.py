@@ -139,6 +139,17 @@ def test_page__shows_every_figure_of_the_document(client: Client, project: Proje
     assert table["rows"][0]["cells"].keys() >= expected
 
 
+def test_standalone_pool__may_come_first(client: Client, project: Project) -> None:
+    databases = connections.settings
+    databases["alone"] = {**databases["shop"], "ROUTER": {}}
+    databases["shop"] = databases.pop("shop")  # to the end
+    databases["replica"] = databases.pop("replica")
+    keys = [each["key"] for each in client.get(DATA).json()["pools"]["rows"]]
+    assert keys == ["alone", "shop", "replica"]
+    names = {each["name"] for each in client.get(DATA).json()["figures"]["columns"]}
+    assert "cluster" not in names
+
+
 def test_lag__has_a_column_where_the_document_tells_it(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -194,7 +194,12 @@ def _process_row(
 
 
 def _figure_table(pools: list[dict[str, Any]]) -> dict[str, Any]:
-    names = [name for name, value in (pools[0] if pools else {}).items() if _is_figure(value)]
+    # None says nothing of its kind: a pool's cluster may be None, and a figure not known.
+    names = [
+        name
+        for name in (pools[0] if pools else {})
+        if any(isinstance(pool[name], (int, float)) for pool in pools)
+    ]
     columns = [_column("alias", _("Database"))]
     columns += [_column(name, LABELS.get(name, _spoken(name))) for name in names]
     rows = [
@@ -210,10 +215,6 @@ def _figure_table(pools: list[dict[str, Any]]) -> dict[str, Any]:
 def _column(name: str, label: Any) -> dict[str, Any]:
     is_text = name in ("pid", "command", "alias", "state")
     return {"name": name, "label": str(label), "numeric": not is_text}
-
-
-def _is_figure(value: Any) -> bool:
-    return value is None or isinstance(value, (int, float))
 
 
 def _spoken(name: str) -> str:
