@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 
@@ -75,9 +74,9 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """Debian's Chromium; where it has another name, POOLROUTER_CHROMIUM says which."""
+    """Debian's Chromium, which `scripts/setup test` installs."""
     options = webdriver.ChromeOptions()
-    options.binary_location = os.environ.get("POOLROUTER_CHROMIUM", "/usr/bin/chromium")
+    options.binary_location = shutil.which("chromium") or "chromium"
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--lang=en"):
         options.add_argument(argument)
