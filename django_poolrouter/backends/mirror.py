@@ -14,6 +14,7 @@ from django.db.backends.signals import connection_created
 
 from ..conf import TEST_MIRROR
 from ..registry import registry
+from ..statements import record_statements
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -61,6 +62,7 @@ class Mirror(_Base):
             self._begins_late = False
             # If it is in a transaction already, then that goes on, as a part of the primary's.
             self.autocommit = not self.in_atomic_block
+            record_statements(self)
             connection_created.send(sender=self.__class__, connection=self)
 
     def _primary_in_testcase(self) -> BaseDatabaseWrapper | None:
