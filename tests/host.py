@@ -10,6 +10,15 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+# A command that Ctrl-C ends; what a script starts in the background would ignore it.
+INTERRUPTIBLE = (
+    sys.executable,
+    "-c",
+    "import signal, sys\n"
+    "from django.core.management import execute_from_command_line\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "execute_from_command_line(sys.argv)",
+)
 SETTINGS = """
 import json, os
 SECRET_KEY = os.environ.get("KEY", "for-tests")

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 
 from tests.conftest import Vendor
 from tests.databases import ENGINES, eventually
-from tests.host import Host
+from tests.host import INTERRUPTIBLE, Host
 
 
 def test_poolstatus__lists_every_live_process(host: Host) -> None:
@@ -210,7 +209,7 @@ def test_database__limits_the_report(host: Host) -> None:
 
 def test_watch__repeats_until_interrupted(host: Host) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "django", "poolstatus", "--json", "--watch", "0.1"],
+        [*INTERRUPTIBLE, "poolstatus", "--json", "--watch", "0.1"],
         env=host.environment,
         stdout=subprocess.PIPE,
         text=True,

@@ -26,6 +26,7 @@ import psycopg
 import pytest
 
 from tests.databases import ENGINES, eventually
+from tests.host import INTERRUPTIBLE
 from tests.servers.fixtures import NOT_TESTED
 
 pytestmark = [pytest.mark.slow, pytest.mark.stress]
@@ -168,7 +169,7 @@ class Site:
         """Run ``poolstatus --watch`` in that shell; what it shows is there after the block."""
         documents: list[dict[str, Any]] = []
         shell = {name: self.environment[name] for name in SHELL}
-        command = [sys.executable, "-m", "django", "poolstatus", "--json", "--watch", "0.05"]
+        command = [*INTERRUPTIBLE, "poolstatus", "--json", "--watch", "0.05"]
         output = self.folder / "shown"
         with output.open("w") as file:
             watch = subprocess.Popen(command, env=shell, cwd="/", stdout=file)
