@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-import time
+import threading
 
 import django
 from celery import Celery
@@ -20,7 +21,8 @@ def work() -> None:
     work()
 
 
-if __name__ == "__main__":  # sends tasks until it is killed
-    while True:
+if __name__ == "__main__":  # sends tasks until it is told to end, and none by half
+    told = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: told.set())
+    while not told.wait(float(sys.argv[1])):
         app.send_task("tests.loadsite.tasks.work")
-        time.sleep(float(sys.argv[1]))
