@@ -25,7 +25,8 @@ READ_ONLY = "25006"  # SQLSTATE read_only_sql_transaction
 INSPECT = """
 SELECT current_setting('server_version'),
        current_setting('port') || ' ' || pg_postmaster_start_time(),
-       pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool,
+       pg_is_in_recovery() OR
+         (SELECT reset_val::bool FROM pg_settings WHERE name = 'default_transaction_read_only'),
        pg_is_in_recovery(),
        pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
                             ELSE pg_current_wal_insert_lsn() END, '0/0')::bigint,
