@@ -412,12 +412,12 @@ def test_restarted_replica__must_prove_anew_what_it_has(use: Any) -> None:
     eventually(lambda: read_with(carried) == "replica1")
     shop.servers.signal("replica1", signal.SIGKILL)
     shop.servers.restart("replica1")
-    cluster = registry.topology.clusters["default"]
     with scope(carry.unpack(carried, registry.topology.clusters)):
         current_scope().choose("default", "replica1")
         assert Author.objects.filter(name="mine").exists()
     connections.close_all()
-    assert cluster.known.state("replica1") == "up"
+    # A session may outlive its server's restart by a moment, and cost the replica its place.
+    eventually(lambda: read_with(carried) == "replica1")
 
 
 def test_scope__that_wrote_stays_on_the_primary_until_its_end(use: Any) -> None:
