@@ -22,6 +22,21 @@ class Watched:
     """Attributes that are not in the instance's dictionary, and restored too."""
     changed = False
 
+    @classmethod
+    def adopt(cls, connection: Any) -> None:
+        """Make a connection that was just opened one of these, if it is the driver's own.
+
+        Not passed to connect(): tracing tools replace that, and return what they like.
+        """
+        kind = type(connection)
+        if kind is cls.__bases__[0]:
+            connection.__class__ = cls
+            connection.watch_parts()
+            connection.remember()
+
+    def watch_parts(self) -> None:
+        """Watch what hangs on the connection and is changed in place."""
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in self.routine:
             self.__dict__["changed"] = True

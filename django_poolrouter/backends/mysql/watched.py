@@ -56,19 +56,9 @@ class WatchedConnection(Connection, Watched):
     has_other_identity = False
     _converters: tuple[dict[Any, Any], dict[Any, Any]]
 
-    @classmethod
-    def adopt(cls, connection: Any) -> None:
-        """Make a connection that was just opened one of these, if it is the driver's own.
-
-        Not passed to connect(): tracing tools replace that, and return what they like.
-        """
-        kind = type(connection)
-        if kind is not Connection:
-            return
-        connection.__class__ = cls
-        connection._converters = dict(connection.encoders), dict(connection.converter)
-        connection._attach_converters()
-        connection.remember()
+    def watch_parts(self) -> None:
+        self._converters = dict(self.encoders), dict(self.converter)
+        self._attach_converters()
 
     def __setattr__(self, name: str, value: Any) -> None:
         # The driver's own comes before Watched's.

@@ -34,21 +34,11 @@ class WatchedConnection(Connection[Any], Watched):
     routine = frozenset({"autocommit", "_autocommit", "_begin_statement", "_num_transactions"})
     beyond = ("prepare_threshold", "prepared_max")
 
-    @classmethod
-    def adopt(cls, connection: Any) -> None:
-        """Make a connection that was just opened one of these, if it is the driver's own.
-
-        Not passed to connect(): tracing tools replace that, and return what they like.
-        """
-        kind = type(connection)
-        if kind is not Connection:
-            return
-        connection.__class__ = cls
-        adapters = connection.adapters
+    def watch_parts(self) -> None:
+        adapters: Any = self.adapters
         adapters.opened = AdaptersMap(adapters)
         adapters.__class__ = WatchedAdapters
-        adapters.belong_to(connection)
-        connection.remember()
+        adapters.belong_to(self)
 
     def add_notice_handler(self, callback: Any) -> None:
         self.note()
