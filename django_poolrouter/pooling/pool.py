@@ -1,4 +1,4 @@
-"""The pool: lends connections, and opens, tests, resets and closes them.
+"""The pool: lends connections in turn, and resets what comes back.
 
 The data's way: ``checkout`` takes the entry used last (LIFO) off a deque, or joins the
 queue; ``checkin`` hands the entry to the caller that waits longest (FIFO), or puts it
@@ -9,41 +9,38 @@ The common path takes no lock.  ``deque.pop`` and ``deque.append`` are atomic, a
 sides look at each other's work after publishing their own: a waiter joins the queue and
 then looks at the deque, a releaser appends and then looks at the queue (the flag protocol
 of Dekker's algorithm, which needs the sequential consistency that the GIL gives).
-Whoever finds more to do than that turns to the books, which decide everything else.
+Whoever finds more to do than that turns to the books, which decide everything else, and
+to the stock, which opens, tests and closes.
 """
 
 from __future__ import annotations
 
-import gc
 import logging
-import random
-import sys
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
-from types import FrameType
-from typing import Any
 
 from . import counters
 from .books import Books
 from .config import PoolConfig
 from .connector import Connector
 from .counters import SINCE, THREAD, USES, Page, PoolStatus
-from .entry import CLEARED, Entry, Lease, readable_probe
-from .errors import PoolClosed, PoolError
+from .entry import CLEARED, Entry, Lease
+from .errors import PoolError
+from .leaks import report_leaks
+from .stock import SECOND, Stock, ns, why_expired
 from .waiters import Permit, Waiter
 
 logger = logging.getLogger("django_poolrouter.pool")
 
-# Lifetimes are cut by up to this share, so that connections opened together do not
-# all have to be replaced together.
-JITTER = 0.05
 # How often a waiting caller looks for leases that finalizers gave up, in seconds.
 COLLECT_EVERY = 0.5
-SECOND = 1_000_000_000
-NEVER = sys.maxsize
+# After a failed connect ahead of demand, this many times its duration (up to so many seconds)
+# pass before the next: a server that swallows packets must not keep the one thread that looks
+# after all pools waiting.
+PAUSE_FACTOR = 9
+MAX_PAUSE = 120
 
 get_ident = threading.get_ident
 new = object.__new__
@@ -79,12 +76,12 @@ class Pool:
         self._connector = connector
         self._reset = connector.reset
         self._clock = clock
-        self._on_open = on_open
-        self._on_lost = on_lost
-        self._ping_after = _ns(config.ping_after) if config.pool_pre_ping else NEVER
         self._books = Books(name, config, self.page)
         self._idle = self._books.idle
+        self._stock = Stock(self, self._books, connector, clock, on_open, on_lost)
+        self._ping_after = self._stock.ping_after
         self._given_up: deque[Lease] = deque()
+        self._fill_after = 0  # monotonic ns
 
     def __repr__(self) -> str:
         status = self.status()
@@ -123,7 +120,7 @@ class Pool:
                     and not entry.readable(0)
                 )
             except BaseException:
-                self._retire(entry, counters.LOST)
+                self._stock.retire(entry, counters.LOST)
                 raise
             if not is_sound:
                 entry = self._examine(entry, now, timeout)
@@ -174,7 +171,7 @@ class Pool:
         # have cleared the pool, and neither saw this entry.
         if self._books.is_tight or entry.expires == CLEARED:
             books.serve()
-            self._sweep()
+            self._stock.sweep()
 
     def give_up(self, lease: Lease) -> None:
         """Leave a lease to be checked in soon; takes no lock, so finalizers may call it."""
@@ -187,12 +184,12 @@ class Pool:
     def clear(self) -> None:
         """Replace every connection: idle ones are closed now, leased ones at checkin."""
         self._books.clear(self._books.generation)
-        self._sweep()
+        self._stock.sweep()
 
     def close(self) -> None:
         """Close for good: waiters get PoolClosed, leased connections close at checkin."""
         self._books.close()
-        self._sweep()
+        self._stock.sweep()
 
     @property
     def is_empty(self) -> bool:
@@ -218,7 +215,7 @@ class Pool:
 
     def _examine(self, entry: Entry, now: int, timeout: float | None) -> Entry:
         """Return the entry if it is sound after all, or another."""
-        fault = self._fault(entry, now)
+        fault = self._stock.fault(entry, now)
         return self._take(self._replace(entry, fault, now), timeout) if fault else entry
 
     def _take(self, waiter: Waiter, timeout: float | None) -> Entry:
@@ -229,11 +226,11 @@ class Pool:
                 self._wait(waiter, limit)
             grant = waiter.grant
             if isinstance(grant, Permit):
-                return self._open()
+                return self._stock.open()
             if not isinstance(grant, Entry):
                 assert grant is not None
                 raise grant
-            fault = self._fault(grant, self._clock())
+            fault = self._stock.fault(grant, self._clock())
             if not fault:
                 return grant
             waiter = self._replace(grant, fault, waiter.since)
@@ -265,28 +262,11 @@ class Pool:
         """Close a faulty entry; return the waiter that stands first in the queue for it."""
         waiter = self._books.replace(entry, fault, since)
         try:
-            self._end(entry, fault)
+            self._stock.end(entry, fault)
         except BaseException:
             self._withdraw(waiter)
             raise
         return waiter
-
-    def _fault(self, entry: Entry, now: int) -> int:
-        """Return why the entry must not be lent, as the word that counts it, or 0."""
-        if now >= entry.expires:
-            return _why_expired(entry)
-        try:
-            if not entry.readable(0) and now - entry.used < self._ping_after:
-                return 0
-            if self._connector.ping(entry.connection, self.config.ping_timeout):
-                return 0
-            # One dead connection is seldom alone: replace all that are not newer than it.
-            self._books.clear(entry.generation)
-            self._sweep()
-        except BaseException:
-            self._retire(entry, counters.LOST)
-            raise
-        return counters.LOST
 
     def _collect(self) -> None:
         """Check in what was given up."""
@@ -310,87 +290,13 @@ class Pool:
             return
         now = self._clock()
         if broken:
-            self._retire(entry, counters.LOST)
+            self._stock.retire(entry, counters.LOST)
         elif now >= entry.expires:
-            self._retire(entry, _why_expired(entry))
+            self._stock.retire(entry, why_expired(entry))
         else:
             entry.cell[SINCE] = -now
             if not books.hand_over(entry):
-                self._close(entry.connection)
-
-    # -- the life of an entry ------------------------------------------------------------
-
-    def _open(self) -> Entry:
-        """Open a connection; the caller holds a right to, which is used up in any case."""
-        generation = self._books.generation
-        try:
-            connection = self._connector.open()
-            try:
-                readable = readable_probe(self._connector.fileno(connection))
-                backend = self._connector.backend_id(connection)
-            except BaseException:
-                self._shut(connection)
-                raise
-        except BaseException as error:
-            self._books.note_failed_open(error)
-            raise
-        now = self._clock()
-        entry = Entry(
-            connection,
-            self,
-            generation=generation,
-            created=now,
-            expires=now + self._lifetime(),
-            readable=readable,
-            backend=backend,
-        )
-        self._books.add(entry)
-        if self._books.closed:
-            self._retire(entry)
-            message = f"pool {self.name!r} was closed while a connection was opened"
-            raise PoolClosed(message, while_waiting=True)
-        try:
-            self._on_open(self)
-        except BaseException:
-            self._retire(entry)
-            raise
-        return entry
-
-    def _lifetime(self) -> int:
-        if self.config.pool_recycle is None:
-            return NEVER
-        return int(_ns(self.config.pool_recycle) * (1 - JITTER * random.random()))  # noqa: S311
-
-    def _retire(self, entry: Entry, fault: int = 0) -> None:
-        """Close an entry that is in no place, and let a waiter use its room."""
-        self._books.remove(entry, fault)
-        self._end(entry, fault)
-
-    def _end(self, entry: Entry, fault: int) -> None:
-        """Close an entry that was removed, and tell if it was lost."""
-        try:
-            if fault == counters.LOST:
-                self._on_lost(entry)
-        finally:
-            self._close(entry.connection)
-
-    def _sweep(self) -> None:
-        """Close idle entries that were cleared."""
-        for entry in self._books.take_idle(lambda entry: entry.expires == CLEARED):
-            self._retire(entry, counters.CLEARED)
-
-    def _close(self, connection: Any) -> None:
-        """Close what was taken off the books, and let a waiter use its room."""
-        try:
-            self._shut(connection)
-        finally:
-            self._books.note_closed()
-
-    def _shut(self, connection: Any) -> None:
-        try:
-            self._connector.close(connection)
-        except Exception:
-            logger.debug("pool %s: closing a connection failed", self.name, exc_info=True)
+                self._stock.end(entry)
 
     # -- housekeeping, from a thread of its own ---------------------------------------------
 
@@ -407,58 +313,19 @@ class Pool:
     def upkeep(self) -> None:
         """Close what rested or lived too long, open what min_idle asks for, report leaks."""
         self._collect()
-        self._close_rested()
-        self._fill()
+        self._stock.close_rested()
         if self.config.leak_after:
-            self._report_leaks(_ns(self.config.leak_after))
-
-    def _close_rested(self) -> None:
-        now = self._clock()
-        rest = _ns(self.config.max_idle) if self.config.max_idle else NEVER
-        spare = len(self._idle) - self.config.min_idle
-
-        def unwanted(entry: Entry) -> bool:
-            nonlocal spare
-            spare -= 1
-            return now >= entry.expires or (spare >= 0 and now - entry.used >= rest)
-
-        for entry in self._books.take_idle(unwanted):
-            self._retire(entry, counters.RECYCLED)
+            report_leaks(self._books, self._clock(), ns(self.config.leak_after))
+        self._fill()
 
     def _fill(self) -> None:
-        while self._books.may_open_ahead():
+        began = self._clock()
+        while began >= self._fill_after and self._books.may_open_ahead():
             try:
-                entry = self._open()
+                entry = self._stock.open()
             except Exception as error:
                 logger.info("pool %s: could not open ahead of demand: %s", self.name, error)
+                now = self._clock()
+                self._fill_after = now + min((now - began) * PAUSE_FACTOR, ns(MAX_PAUSE))
                 return
             self._take_back(entry)
-
-    def _report_leaks(self, limit: int) -> None:
-        now = self._clock()
-        for entry, since in self._books.take_leaks(now - limit):
-            frame = _frame_of(entry.holder)
-            stack = "".join(traceback.format_stack(frame)) if frame else "(its thread has ended)\n"
-            logger.warning(
-                "pool %s: a connection is in use for %.1f s, longer than leak_after, by:\n%s",
-                self.name,
-                (now - since) / 1e9,
-                stack,
-            )
-
-
-def _frame_of(ident: int) -> FrameType | None:
-    """Return where a thread is now; under gevent the ident is the id of a greenlet."""
-    if (frame := sys._current_frames().get(ident)) is not None:
-        return frame
-    objects = (each for each in gc.get_objects() if id(each) == ident)
-    return getattr(next(objects, None), "gr_frame", None)
-
-
-def _why_expired(entry: Entry) -> int:
-    """Return the word that counts why the entry must not be lent again."""
-    return counters.CLEARED if entry.expires == CLEARED else counters.RECYCLED
-
-
-def _ns(seconds: float) -> int:
-    return int(min(seconds * SECOND, NEVER))

@@ -55,6 +55,33 @@ def test_upkeep__gives_up_until_the_next_round_when_a_connect_fails(
     assert pool.status().checkedin == 2
 
 
+def test_upkeep__after_a_slow_failure_leaves_time_to_the_other_pools(
+    make_pool: MakePool, connector: FakeConnector, clock: ManualClock
+) -> None:
+    pool = make_pool(min_idle=1)
+    connector.on_open = lambda: clock.advance(10)  # a server that swallows packets
+    connector.fail_next()
+    pool.upkeep()
+    clock.advance(89)
+    pool.upkeep()
+    assert (connector.refused, connector.opened) == (1, [])
+    clock.advance(1)
+    pool.upkeep()
+    assert pool.status().checkedin == 1
+
+
+def test_upkeep__after_a_very_slow_failure_waits_two_minutes_at_most(
+    make_pool: MakePool, connector: FakeConnector, clock: ManualClock
+) -> None:
+    pool = make_pool(min_idle=1)
+    connector.on_open = lambda: clock.advance(130)
+    connector.fail_next()
+    pool.upkeep()
+    clock.advance(120)
+    pool.upkeep()
+    assert pool.status().checkedin == 1
+
+
 def test_upkeep__hands_what_it_opened_to_a_waiter(
     make_pool: MakePool, connector: FakeConnector
 ) -> None:

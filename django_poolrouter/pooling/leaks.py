@@ -1,0 +1,34 @@
+"""Who holds a connection for too long, and where in the code it is now."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import traceback
+from types import FrameType
+
+from .books import Books
+
+logger = logging.getLogger("django_poolrouter.pool")
+
+
+def report_leaks(books: Books, now: int, limit: int) -> None:
+    """Log each lease that is older than ``limit`` (ns) with its holder's stack, once."""
+    for entry, since in books.take_leaks(now - limit):
+        frame = _frame_of(entry.holder)
+        stack = "".join(traceback.format_stack(frame)) if frame else "(its thread has ended)\n"
+        logger.warning(
+            "pool %s: a connection is in use for %.1f s, longer than leak_after, by:\n%s",
+            books.name,
+            (now - since) / 1e9,
+            stack,
+        )
+
+
+def _frame_of(ident: int) -> FrameType | None:
+    """Return where a thread is now; under gevent the ident is the id of a greenlet."""
+    if (frame := sys._current_frames().get(ident)) is not None:
+        return frame
+    objects = (each for each in gc.get_objects() if id(each) == ident)
+    return getattr(next(objects, None), "gr_frame", None)
