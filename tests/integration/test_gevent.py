@@ -204,8 +204,8 @@ def strike(at, error):
     ("before", "held", "points"),
     [
         ("pool.clear()", 0, {"open", "execute", "checkin"}),
-        ("pass", 0, {"_fault", "execute", "checkin"}),
-        ("pass", 3, {"_wait", "_fault", "execute", "checkin"}),
+        ("pass", 0, {"fault", "execute", "checkin"}),
+        ("pass", 3, {"_wait", "fault", "execute", "checkin"}),
     ],
     ids=["opens", "is pinged", "waits"],
 )
