@@ -173,7 +173,6 @@ NOW = time.time()
         *([], [NOW], [NOW, "a/=1", 1], ["a/=1", NOW], [NOW, 5], [NOW, "a"], [NOW, None]),
         *([NOW - CARRIED - 1, "a/=1"], [math.nan, "a/=1"], [int(NOW), "a/=1"], [True, "a/=1"]),
     ],
-    ids=repr,
 )
 def test_position__that_is_not_ours_or_too_old_counts_for_nothing(content: Any) -> None:
     scope = unpack({"default": content}, {"default": follower(FakeServers(default=7))})
