@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -22,9 +23,12 @@ class _ThreadEnd:
 
     def __init__(self) -> None:
         self.wrappers: WeakSet[PooledDatabaseWrapper] = WeakSet()
+        self._pid = os.getpid()
 
     def __del__(self) -> None:
-        if sys.is_finalizing():
+        # In a forked child the other threads' storage is dropped before any hook runs, while
+        # those threads live on in the parent, and their connections with them.
+        if sys.is_finalizing() or self._pid != os.getpid():
             return
         for wrapper in list(self.wrappers):
             wrapper.give_back_at_thread_end()

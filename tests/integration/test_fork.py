@@ -20,11 +20,17 @@ import pytest
 from tests.conftest import Vendor
 
 ROOT = Path(__file__).parents[2]
+# Options to wait for no lock.
+IMPATIENT: dict[str, dict[str, Any]] = {
+    "sqlite": {"timeout": 0},
+    "postgresql": {"options": "-c lock_timeout=1ms"},
+    "mariadb": {"init_command": "SET innodb_lock_wait_timeout = 0"},
+}
 
 
-def run(database: dict[str, Any], how: str, folder: Path) -> None:
+def run(database: dict[str, Any], folder: Path, *how: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tests.serving.forking", how],
+        [sys.executable, "-W", "error", "-m", "tests.serving.forking", *how],
         cwd=ROOT,
         env={
             "PATH": os.environ["PATH"],
@@ -52,16 +58,19 @@ def test_forked_child__never_disturbs_its_parent_on_sqlite(
     with closing(sqlite3.connect(name)) as raw:
         raw.execute(f"PRAGMA journal_mode = {journal}")
     vendor = Vendor("sqlite", {"NAME": name})
-    run(vendor.database(OPTIONS={"timeout": 0}), how, tmp_path)
+    run(vendor.database(OPTIONS={"timeout": 0}), tmp_path, how)
     with closing(sqlite3.connect(name)) as raw:
         assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 @pytest.mark.parametrize("how", ["spawn", "forkserver"])
 def test_spawned_child__has_pools_of_its_own(how: str, vendor: Vendor, tmp_path: Path) -> None:
-    options = {
-        "sqlite": {"timeout": 0},
-        "postgresql": {"options": "-c lock_timeout=1ms"},
-        "mariadb": {"init_command": "SET innodb_lock_wait_timeout = 0"},
-    }
-    run(vendor.database(OPTIONS=options[vendor.name]), how, tmp_path)
+    run(vendor.database(OPTIONS=IMPATIENT[vendor.name]), tmp_path, how)
+
+
+@pytest.mark.parametrize("how", ["ends at once", "does nothing", "uses its own"])
+def test_forked_child__never_ends_the_transaction_of_another_thread(
+    how: str, vendor: Vendor, tmp_path: Path
+) -> None:
+    """In the child that thread ends with the fork, and its local storage with it."""
+    run(vendor.database(OPTIONS=IMPATIENT[vendor.name]), tmp_path, how, "in a thread")
