@@ -41,7 +41,7 @@ class DatabasePool:
         config: PoolConfig | None = None,
         connector: DjangoConnector | None = None,
         make_page: MakePage | None = None,
-        on_open: Callable[[Pool], object] = id,
+        look_after: Callable[[Pool], object] = id,
     ) -> None:
         """Make the pool of ``alias``; ``registry`` is who calls this."""
         self.alias = alias
@@ -49,10 +49,13 @@ class DatabasePool:
         self.config = config
         self.connector = connector
         self._make_page = make_page
-        self._on_open = on_open
-        # The lock guards the two fields below; the pool has its own.
+        self._look_after = look_after
+        # The lock guards the three fields below; the pool has its own.
         self._lock = threading.Lock()
         self._pool: Pool | None = None
+        # The same while somebody looks after it.  This is what callers take: the test whether
+        # there is a pool then tells them both, at no cost.
+        self._kept: Pool | None = None
         self._closed: list[tuple[Pool, Page]] = []
 
     def __repr__(self) -> str:
@@ -95,7 +98,7 @@ class DatabasePool:
 
         """
         while True:
-            pool = self._pool or self._open_pool()
+            pool = self._kept or self._open_pool()
             try:
                 return pool.checkout(timeout)
             except pooling.PoolClosed as error:
@@ -184,13 +187,19 @@ class DatabasePool:
         """
         with self._lock:
             pool, self._pool = self._pool, None
+            self._kept = None
             if pool is None:
                 return
             self._closed.append((pool, pool.page))
         pool.close()
 
+    def rest(self) -> None:
+        """Nobody looks after the pool any more; its next caller sees to it."""
+        self._kept = None
+
     def abandon(self) -> None:
         """In a forked child: make all connections harmless. Takes no lock."""
+        self._lock = threading.Lock()
         pools = [pool for pool, _ in self._closed]
         for pool in [*pools, self._pool] if self._pool else pools:
             pool.abandon()
@@ -201,16 +210,19 @@ class DatabasePool:
         if self.config is None or self.connector is None:
             raise RuntimeError(f"bug: {self.alias!r} is not pooled")
         with self._lock:
-            if self._pool is None:
-                self._pool = Pool(
+            pool = self._pool
+            if pool is None:
+                pool = self._pool = Pool(
                     self.alias,
                     self.config,
                     self.connector,
                     self._page(self.config),
-                    on_open=self._on_open,
+                    on_open=self._look_after,
                     on_lost=self._note_loss,
                 )
-            return self._pool
+            self._kept = pool
+        self._look_after(pool)
+        return pool
 
     def _note_loss(self, entry: Entry) -> None:
         logger.info("pool %s: the connection of session %s is lost", self.alias, entry.backend)

@@ -41,6 +41,11 @@ class PoolManager:
         cls._pools.add(pool)
 
     @classmethod
+    def forget(cls, pool: Disposable) -> None:
+        """Leave out a pool, as forked children do with their parents'."""
+        cls._pools.discard(pool)
+
+    @classmethod
     def cleanup_all(cls) -> None:
         """Dispose of all pools; leased connections close when they come back."""
         for pool in list(cls._pools):

@@ -204,6 +204,7 @@ class Registry:
         self._start()
         for pool in inherited:
             pool.abandon()
+            PoolManager.forget(pool)
         for wrapper in connections.all(initialized_only=True):
             # A backend without pool keeps its connection, as Django leaves it.
             forget = getattr(wrapper, "forget_lease", None)
@@ -216,10 +217,12 @@ class Registry:
         """Have no thread of ours running while the process is copied.
 
         Python warns of the fork of a process that has threads, and looks for them when
-        the hooks have run: so the upkeep goes on with the next connection, not before.
+        the hooks have run: so the upkeep goes on with the next checkout, not before.
         """
         self.housekeeper.stop()
         self.monitor.stop()
+        for pool in self.all_pools():
+            pool.rest()
 
 
 def snapshot(settings: Mapping[str, Any]) -> Settings:

@@ -184,3 +184,38 @@ def test_fork__raises_no_warning_of_running_threads(start: Any) -> None:
     output = finish(process)
     assert "quiet" in output
     assert "Warning" not in output
+
+
+def test_fork__ends_no_upkeep_for_good(start: Any) -> None:
+    """The thread stops for the fork; what is used afterwards is looked after again."""
+    process = start(
+        "threads = lambda: [t.name for t in threading.enumerate() if 'housekeeper' in t.name]\n"
+        "child = os.fork()\n"
+        "if child == 0: os._exit(0)\n"
+        "os.waitpid(child, 0)\n"
+        "assert threads() == [], threads()\n"
+        "pools['default'].execute('SELECT 1')\n"
+        "assert pools['default'].status().connects == 2\n"
+        "print(*threads())\n"
+    )
+    assert finish(process).startswith("poolrouter-housekeeper\n")
+
+
+def test_forked_child__ends_whatever_lock_its_parent_held(start: Any) -> None:
+    process = start(
+        "warnings.simplefilter('ignore', DeprecationWarning)\n"
+        "held, done = threading.Event(), threading.Event()\n"
+        "def hold():\n"
+        "    with pools['default']._lock:\n"
+        "        held.set()\n"
+        "        done.wait()\n"
+        "threading.Thread(target=hold, daemon=True).start()\n"
+        "held.wait()\n"
+        "child = os.fork()\n"
+        "if child == 0: sys.exit(0)\n"
+        "done.set()\n"
+        "signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGKILL))\n"
+        "signal.alarm(20)\n"
+        "print('ended with', os.waitpid(child, 0)[1])\n"
+    )
+    assert "ended with 0\n" in finish(process)
