@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -76,7 +76,7 @@ class Registry:
 
     def _start(self) -> None:
         self._pid = os.getpid()
-        self._lock = threading.Lock()  # guards _pools and _topology
+        self._lock = threading.RLock()  # guards _pools and _topology
         self._pools: dict[str, list[tuple[Settings, DatabasePool]]] = {}
         self._topology: tuple[object, Topology] | None = None
         self.housekeeper = Housekeeper()
@@ -171,11 +171,17 @@ class Registry:
         try:
             configs = conf.clusters()
             if self._topology is None or self._topology[0] is not configs:
-                self._topology = (configs, Topology(map(self._make_cluster, configs)))
-                self.leave_out(self.drained())
+                with self._lock:  # one for all threads: what it learns of replicas is kept in it
+                    if self._topology is None or self._topology[0] is not configs:
+                        self._topology = configs, self._make_topology(configs)
         except ConfigError as error:
             raise conf.improperly(error) from None
         return self._topology[1]
+
+    def _make_topology(self, configs: Iterable[ClusterConfig]) -> Topology:
+        topology = Topology(map(self._make_cluster, configs))
+        _leave_out(topology, self.drained())
+        return topology
 
     def _make_cluster(self, config: ClusterConfig) -> Cluster:
         return Cluster(
@@ -189,9 +195,8 @@ class Registry:
 
     def leave_out(self, replicas: Collection[str]) -> None:
         """Send no more reads to these replicas, and to all others again."""
-        topology = self._topology[1] if self._topology else None
-        for cluster in topology.clusters.values() if topology else ():
-            cluster.leave_out(replicas)
+        if self._topology:
+            _leave_out(self._topology[1], replicas)
 
     # -- fork ------------------------------------------------------------------------------
 
@@ -223,6 +228,11 @@ class Registry:
         self.monitor.stop()
         for pool in self.all_pools():
             pool.rest()
+
+
+def _leave_out(topology: Topology, replicas: Collection[str]) -> None:
+    for cluster in topology.clusters.values():
+        cluster.leave_out(replicas)
 
 
 def snapshot(settings: Mapping[str, Any]) -> Settings:

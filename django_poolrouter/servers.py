@@ -33,7 +33,12 @@ class PooledServers:
         driver = wrapper.driver_class()
         if wrapper.connection is not None and wrapper.get_autocommit():
             # Another one would wait for the pool, perhaps for this one.
-            yield PooledLog(driver, wrapper.connection)
+            try:
+                yield PooledLog(driver, wrapper.connection)
+            except ServerFailed:
+                # In the midst of an answer, or dead: nothing for the thread's next statement.
+                wrapper.close()
+                raise
             return
         pool = wrapper.database_pool or DatabasePool(alias, wrapper.vendor)
         lent = pool.connection(CHECKOUT)

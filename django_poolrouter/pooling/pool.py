@@ -112,8 +112,8 @@ class Pool:
             entry = self._queue(timeout)
             now = self._clock()
         else:
-            now = self._clock()
             try:
+                now = self._clock()
                 is_sound = (
                     now < entry.expires
                     and now - entry.used < self._ping_after

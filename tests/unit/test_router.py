@@ -17,9 +17,11 @@ from django.db import connections, models, router
 from django.db.migrations.state import ModelState, ProjectState
 
 from django_poolrouter import scope, using_primary, using_replica
+from django_poolrouter.registry import registry
 from django_poolrouter.router import PoolRouter
 from django_poolrouter.routing import Scope, current_scope
 from django_poolrouter.statements import record_statements
+from tests.doubles import Gate, Task
 from tests.testapp.billing.models import Invoice, Label, Receipt, Tariff
 from tests.testapp.orders.models import Line, Order
 from tests.testapp.shop.models import Author, Book, Note, Tag
@@ -419,3 +421,25 @@ def test_models_of_the_tests__are_all_named_here() -> None:
     found = {m for config in ours for m in config.get_models(include_auto_created=True)}
     assert found == {*MODELS_ON_DEFAULT, *MODELS_ON_ORDERS}
     assert all(issubclass(model, models.Model) for model in found)
+
+
+# -- the clusters --------------------------------------------------------------------------
+
+
+def test_topology__is_one_for_threads_that_ask_at_once(
+    two_clusters: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would learn of replicas for itself."""
+    make, gate = registry._make_topology, Gate()
+
+    def slowly(configs: Any) -> Any:
+        gate()
+        return make(configs)
+
+    monkeypatch.setattr(registry, "_topology", None)
+    monkeypatch.setattr(registry, "_make_topology", slowly)
+    first = Task(lambda: registry.topology)
+    gate.wait_for()
+    others = [Task(lambda: registry.topology) for _ in range(3)]
+    gate.open()
+    assert {id(task.result()) for task in [first, *others]} == {id(registry.topology)}
