@@ -271,6 +271,8 @@ def test_frozen_replica__keeps_unsent_reads_no_longer_than_ping_timeout(use: Any
 def test_frozen_replica__is_found_by_the_monitor_and_comes_back(use: Any) -> None:
     shop = use(pool={"ping_after": 0, "ping_timeout": 1.0})
     read()
+    # What is sent while a connection is opened waits as long as the driver does.
+    eventually(lambda: pools["replica1"].status().checkedin)
     shop.servers.signal("replica1", signal.SIGSTOP)
     try:
         eventually(lambda: known().state("replica1") == "ejected")
