@@ -72,7 +72,8 @@ class RoutingMiddleware:
 
     def _remember(self, request: HttpRequest, response: Response, entered: Scope) -> None:
         """Keep what the scope wrote; asks the primaries."""
-        carried = carry.pack(entered, registry.topology.clusters.values())
+        clusters = registry.topology.clusters.values()
+        carried = carry.pack(entered, [c for c in clusters if c.primary in entered.wrote])
         if carried:
             self._store.save(request, response, carried)
 

@@ -1,7 +1,8 @@
 """Where what a user wrote is remembered from one request to the next.
 
-A store has two methods: ``load(request)`` returns what ``save`` was given for the same user
-last, or None; ``save(request, response, carried)`` keeps a small mapping that JSON can hold.
+A store has two methods: ``save(request, response, carried)`` keeps a small mapping that JSON
+can hold, beside what was saved for the same user before, as ``carry.merge`` joins them; and
+``load(request)`` returns the whole, or None.
 Its ``after_authentication`` says whether ``load`` needs to know the user: it is then called
 right before the view, and reads of earlier middleware may miss the user's writes.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 import zlib
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from django.core import signing
 from django.core.cache import cache
@@ -35,59 +37,69 @@ class Store(Protocol):
     def save(
         self, request: HttpRequest, response: HttpResponseBase, carried: dict[str, Any]
     ) -> None:
-        """Keep it for ``carry.seconds_left(carried)`` seconds."""
+        """Keep what the request wrote for ``carry.seconds_left(carried)`` seconds."""
 
 
 class CookieStore:
-    """A signed cookie: works for anonymous users and over any number of hosts."""
+    """Signed cookies: they work for anonymous users and over any number of hosts.
+
+    One for each cluster, so that browsers keep them all, and responses that come in another
+    order than they were made take nothing of another cluster back.
+    """
 
     after_authentication = False
 
-    def load(self, request: HttpRequest) -> object:
-        """Return what the cookie carries; None where we did not write it."""
-        value = request.COOKIES.get(COOKIE)
-        if not value:
-            return None
-        try:
-            return signing.loads(value, salt=SALT)
-        except (signing.BadSignature, ValueError, zlib.error):
-            # All but the first mean that it was signed with our key and is not ours.
-            return None
+    def load(self, request: HttpRequest) -> dict[str, Any]:
+        """Return what the cookies carry; those that we did not write are left out."""
+        cookies = request.COOKIES.items()
+        return carry.merge(*(_loads(value) for name, value in cookies if name.startswith(COOKIE)))
 
     def save(
         self, request: HttpRequest, response: HttpResponseBase, carried: dict[str, Any]
     ) -> None:
-        """Set the cookie."""
-        response.set_cookie(
-            COOKIE,
-            signing.dumps(carried, salt=SALT),
-            max_age=math.ceil(carry.seconds_left(carried)),
-            secure=request.is_secure(),
-            httponly=True,
-            samesite="Lax",
-        )
+        """Set the cookies of the clusters that the request wrote to."""
+        for primary, value in carried.items():
+            one = {primary: value}
+            response.set_cookie(
+                f"{COOKIE}_{quote(primary, safe='')}",
+                signing.dumps(one, salt=SALT),
+                max_age=math.ceil(carry.seconds_left(one)),
+                secure=request.is_secure(),
+                httponly=True,
+                samesite="Lax",
+            )
+
+
+def _loads(value: str) -> object:
+    try:
+        return signing.loads(value, salt=SALT)
+    except (signing.BadSignature, ValueError, zlib.error):
+        # All but the first mean that it was signed with our key and is not ours.
+        return None
 
 
 class CacheStore:
     """Django's cache, by the user's id and by the Authorization header.
 
     For clients that keep no cookies, and for users with several devices.  The cache must be
-    one that all processes share.
+    one that all processes share.  Requests of one user that end within the same moment, the
+    time of one question to the cache, may still hide each other's writes: it cannot compare
+    and set.
     """
 
     after_authentication = True
 
-    def load(self, request: HttpRequest) -> object:
-        """Return what is kept for the user, or else for the header."""
-        found = cache.get_many(self._keys(request))
-        return next((found[key] for key in self._keys(request) if key in found), None)
+    def load(self, request: HttpRequest) -> dict[str, Any]:
+        """Return what is kept for the user and for the header."""
+        return carry.merge(*cache.get_many(self._keys(request)).values())
 
     def save(
         self, request: HttpRequest, response: HttpResponseBase, carried: dict[str, Any]
     ) -> None:
         """Keep it under all that this client may be known by next time."""
-        seconds = math.ceil(carry.seconds_left(carried))
-        cache.set_many(dict.fromkeys(self._keys(request), carried), seconds)
+        keys = self._keys(request)
+        merged = carry.merge(carried, *cache.get_many(keys).values())
+        cache.set_many(dict.fromkeys(keys, merged), math.ceil(carry.seconds_left(merged)))
 
     def _keys(self, request: HttpRequest) -> list[str]:
         keys = []

@@ -101,6 +101,29 @@ def _unpack_position(scope: Scope, cluster: Cluster, value: list[Any], now: floa
         _unpack_pin(scope, cluster, written_at + cluster.pin_seconds - now)
 
 
+def merge(*carried: object) -> dict[str, Any]:
+    """Return of each cluster what was noted last; what is not of our making is left out.
+
+    A position is where the log ended, so the last one is as good as all of them.
+    """
+    merged: dict[str, Any] = {}
+    for one in carried:
+        for primary, value in one.items() if isinstance(one, dict) else ():
+            if _is_ours(value) and _when(value) >= _when(merged.get(primary, -math.inf)):
+                merged[primary] = value
+    return merged
+
+
+def _is_ours(value: object) -> bool:
+    when = value[0] if isinstance(value, list) and len(value) == 2 else value
+    return isinstance(when, float) and not math.isnan(when)
+
+
+def _when(value: Any) -> float:
+    """Return when a position was noted, and of a pin its end: it hides what it may be of."""
+    return float(value[0] if isinstance(value, list) else value)
+
+
 def seconds_left(carried: Mapping[str, Any]) -> float:
     """Return for how long what ``pack`` made is worth carrying."""
     ends = [v[0] + CARRIED if isinstance(v, list) else v for v in carried.values()]

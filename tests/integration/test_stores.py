@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from django.test import AsyncClient, Client
 from django.urls import path
 
 from django_poolrouter import scope
-from django_poolrouter.routing import Position, carry, current_scope
-from django_poolrouter.stores import COOKIE, SALT
+from django_poolrouter.routing import Position, current_scope
+from django_poolrouter.stores import COOKIE, SALT, CacheStore
 from tests.databases import ENGINES, configured
 from tests.testapp.shop.models import Author
 
+OF_DEFAULT = f"{COOKIE}_default"
 MIDDLEWARE = [
     "django_poolrouter.middleware.RoutingMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -81,7 +83,7 @@ def is_pinned(browser: Any) -> bool:
 def test_cache__remembers_a_user_on_all_devices(use: Any) -> None:
     use(STORE="cache")
     phone, laptop, bob = client("ada"), client("ada"), client("bob")
-    assert COOKIE not in phone.get("/write").cookies
+    assert OF_DEFAULT not in phone.get("/write").cookies
     assert [is_pinned(browser) for browser in (phone, laptop, bob, client())] == [
         *(True, True, False, False)
     ]
@@ -124,11 +126,37 @@ def test_cache__of_other_content_is_ignored(use: Any) -> None:
         assert not is_pinned(browser)
 
 
+def test_cache__keeps_what_requests_that_overlap_have_saved(use: Any, rf: Any) -> None:
+    use(STORE="cache")
+    request = rf.get("/", headers={"Authorization": "Bearer one"})
+    now = time.time()
+    store = CacheStore()
+    for carried in (
+        {"default": [now, "a/lsn=200"]},
+        {"orders": now + 5},
+        {"default": [now - 0.1, "a/lsn=100"]},  # made earlier, and saved later
+    ):
+        store.save(request, HttpResponse(), carried)
+    assert store.load(request) == {"default": [now, "a/lsn=200"], "orders": now + 5}
+
+
+def test_cache__knows_a_user_also_by_what_was_kept_for_the_header(use: Any, rf: Any) -> None:
+    use(STORE="cache")
+    now, store = time.time(), CacheStore()
+    request = rf.get("/", headers={"Authorization": "Bearer one"})
+    store.save(request, HttpResponse(), {"default": [now, "a/lsn=200"]})
+    request.user = User.objects.using("default").get(username="ada")
+    elsewhere = rf.get("/")
+    elsewhere.user = request.user
+    store.save(elsewhere, HttpResponse(), {"default": [now - 1, "a/lsn=100"]})
+    assert store.load(request) == {"default": [now, "a/lsn=200"]}
+
+
 def test_cookie__carries_a_position_and_not_what_is_no_position(use: Any) -> None:
     use()
     browser = client()
     position = str(Position("1.1", {"lsn": 5}))
-    for content in ([carry.time.time(), position], [0.0, position], "x"):
+    for content in ([time.time(), position], [0.0, position], "x"):
         browser.cookies[COOKIE] = signing.dumps({"default": content}, salt=SALT)
         answer = browser.get("/heeded").json()
         # SQLite has no positions: one that comes along is a pin.

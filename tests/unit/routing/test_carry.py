@@ -19,7 +19,7 @@ from django_poolrouter.routing import (
     ServerFailed,
 )
 from django_poolrouter.routing.balancers import round_robin
-from django_poolrouter.routing.carry import CARRIED, pack, seconds_left, unpack
+from django_poolrouter.routing.carry import CARRIED, merge, pack, seconds_left, unpack
 from tests.doubles import FakeServers
 
 
@@ -183,3 +183,31 @@ def test_position__from_the_future_is_of_now() -> None:
     clusters = {"default": follower(FakeServers(default=7))}
     scope = unpack({"default": [time.time() + 999, "a/=1"]}, clusters)
     assert scope.positions["default"][1] <= time.time()
+
+
+def test_merge__keeps_of_each_cluster_what_was_noted_last() -> None:
+    older, newer = [1000.0, "a/lsn=1"], [1001.0, "a/lsn=2"]
+    assert merge({"a": newer, "b": 5.0}, {"a": older, "c": older}) == {
+        "a": newer,
+        "b": 5.0,
+        "c": older,
+    }
+    assert merge({"a": older}, {"a": newer}) == {"a": newer}
+
+
+def test_merge__keeps_a_pin_until_a_position_that_is_surely_of_a_later_write() -> None:
+    """The position of an earlier one says nothing of the write that pinned."""
+    position = [1000.0, "a/lsn=1"]
+    assert merge({"a": 1004.0}, {"a": position}) == {"a": 1004.0}
+    assert merge({"a": 999.0}, {"a": position}) == {"a": position}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(None, 5, "x", [1.0], {"a": None}, {"a": "x"}, {"a": []}, {"a": [1.0]}),
+        *({"a": ["x", 1.0]}, {"a": math.nan}, {"a": [math.nan, "x"]}, {"a": True}),
+    ],
+)
+def test_merge__leaves_out_what_is_not_ours(content: Any) -> None:
+    assert merge(content, {"b": 5.0}) == {"b": 5.0}
