@@ -76,6 +76,8 @@ class Registry:
 
     def _start(self) -> None:
         self._pid = os.getpid()
+        self.is_forked = False
+        """Whether this process is a forked child of one that knew of pools."""
         self._lock = threading.RLock()  # guards _pools and _topology
         self._pools: dict[str, list[tuple[Settings, DatabasePool]]] = {}
         self._topology: tuple[object, Topology] | None = None
@@ -207,6 +209,7 @@ class Registry:
         """
         inherited = [pool for pools in self._pools.values() for _, pool in pools]
         self._start()
+        self.is_forked = True
         for pool in inherited:
             pool.abandon()
             PoolManager.forget(pool)

@@ -92,11 +92,14 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         return self.settings_dict["NAME"] is not None and self.alias != NO_DB_ALIAS
 
     def close_pool(self) -> None:
-        """Close idle connections and forget the pool; the next use opens a fresh one.
+        """Close idle connections and forget the pool, but in a forked child do nothing.
 
-        The name is Django's: Celery and Django's own code call it where it exists.
+        The name is Django's, whose pool does not survive a fork.  So Celery calls this before
+        it forks, and around each task in the children, whose pools are their own already.
+        ``DatabasePool.dispose()`` is the same everywhere.
         """
-        registry.dispose(self.alias)
+        if not registry.is_forked:
+            registry.dispose(self.alias)
 
     def forget_lease(self) -> None:
         """In a forked child: drop what belongs to the parent."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -14,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, connections, transaction
 from django.db.backends.signals import connection_created
 from django.db.utils import DatabaseError, OperationalError, ProgrammingError
+from django.test import override_settings
 
 from django_poolrouter import PoolTimeout, pools
 from django_poolrouter.pooling import Lease, Pool
@@ -46,6 +49,24 @@ def numbers(vendor: Vendor, use_databases: Any) -> Any:
 def insert(n: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO numbers VALUES (%s)", [n])
+
+
+def in_forked_child(work: Callable[[], Any]) -> Any:
+    """Return what a piece of work returns in a child, as JSON can hold it."""
+    answer, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(told, json.dumps(work()).encode())
+            connections.close_all()
+            pools.dispose_all()
+        finally:
+            os._exit(0)
+    os.close(told)
+    with os.fdopen(answer) as file:
+        text = file.read()
+    os.waitpid(child, 0)
+    return json.loads(text)
 
 
 def test_connection__is_the_drivers_own(vendor: Vendor, use_databases: Any) -> None:
@@ -294,7 +315,7 @@ def test_dispose__at_the_moment_of_a_checkout_is_not_seen_by_the_caller(
     assert query("SELECT 1") == 1
 
 
-def test_close_pool__is_what_celery_calls(vendor: Vendor, use_databases: Any) -> None:
+def test_close_pool__closes_what_rests(vendor: Vendor, use_databases: Any) -> None:
     use_databases({"default": vendor.database()})
     for _ in range(3):
         connection.ensure_connection()
@@ -302,6 +323,34 @@ def test_close_pool__is_what_celery_calls(vendor: Vendor, use_databases: Any) ->
         connection.close_pool()
     status = pools["default"].status()
     assert status.open == 0
+
+
+def test_close_pool__in_a_forked_child_does_nothing(vendor: Vendor, use_databases: Any) -> None:
+    """There Celery calls it around each task."""
+    use_databases({"default": vendor.database()})
+
+    def connects() -> int:
+        for _ in range(3):
+            connection.ensure_connection()
+            connection.close()
+            connection.close_pool()
+        return int(pools["default"].status().connects)
+
+    assert in_forked_child(connects) == 1
+
+
+def test_time_zone_of_a_test__counts_in_a_forked_child_too(
+    postgresql_database: dict[str, str], use_databases: Any
+) -> None:
+    use_databases({"default": Vendor("postgresql", postgresql_database).database()})
+
+    def changed() -> str:
+        connection.ensure_connection()
+        connection.close()
+        with override_settings(USE_TZ=False, TIME_ZONE="Asia/Tokyo"):
+            return str(query("SHOW TimeZone"))
+
+    assert in_forked_child(changed) == "Asia/Tokyo"
 
 
 def test_session__gives_back_what_it_took(numbers: Any) -> None:
@@ -357,18 +406,13 @@ def test_fork__gives_the_child_pools_of_its_own(vendor: Vendor, use_databases: A
         pass
     parents = query(sql)
     assert pools["default"].status().open == 2
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            clean = pools["default"].status().open == 0 and connection.connection is None
-            fresh = query(sql) != parents or vendor.name == "sqlite"
-            connection.close()
-            pools.dispose_all()
-            status = 0 if clean and fresh else 2
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    def look() -> list[Any]:
+        return [pools["default"].status().open, connection.connection, query(sql)]
+
+    opened, held, childs = in_forked_child(look)
+    assert (opened, held) == (0, None)
+    assert childs != parents or vendor.name == "sqlite"
     assert query(sql) == parents
     with pools["default"].connection() as raw:
         raw.cursor().execute(sql)

@@ -251,3 +251,23 @@ def test_preload__leaves_the_masters_connections_to_the_master(
     assert first[1] == last[1]
     assert not server.says("Traceback")
     eventually(lambda: not postgresql_gate.sessions("preload"))
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_celery__keeps_its_connection_from_task_to_task(
+    kind: str, request: pytest.FixtureRequest, serve: Any
+) -> None:
+    """Celery closes Django's own pool before and after each task of a prefork worker."""
+    gate = request.getfixturevalue(f"{kind}_gate")
+    database = {"ENGINE": gate.engine, **gate.database("tasks")}
+    database["OPTIONS"] = {**database.get("OPTIONS", {}), "pool": True}
+    worker = serve(SERVERS["celery"], database, "tasks", TASKS="session " * 3)
+    told = re.compile(r"session (\d+) of (\d+)")
+    eventually(lambda: len(told.findall(worker.log.read_text())) == 3, 20)
+
+    sessions, processes = map(set, zip(*told.findall(worker.log.read_text()), strict=True))
+    assert len(processes) == 1
+    assert {int(session) for session in sessions} == gate.sessions("tasks")
+    worker.process.terminate()
+    assert worker.process.wait(15) == 0
+    eventually(lambda: not gate.sessions("tasks"))

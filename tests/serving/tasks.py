@@ -1,4 +1,6 @@
-"""A Celery worker that gives itself a task as soon as it is ready."""
+"""A Celery worker that gives itself the tasks that TASKS names, as soon as it is ready."""
+
+import os
 
 from celery import Celery
 from celery.signals import worker_ready
@@ -14,6 +16,12 @@ def hold() -> str:
     return work.hold()
 
 
+@app.task
+def session() -> None:
+    print(f"session {work.session()} of {os.getpid()}", flush=True)
+
+
 @worker_ready.connect
 def begin(**kwargs: object) -> None:
-    hold.delay()
+    for name in os.environ.get("TASKS", "hold").split():
+        globals()[name].delay()

@@ -9,6 +9,7 @@ from typing import Any
 from django.db.backends.postgresql import base
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
+from ...registry import registry
 from ...routing import Position
 from ..driver import Deadline, Driver, Fault, Limit, ServerFacts, ServerSession
 from ..mixin import PooledDatabaseWrapper
@@ -174,3 +175,8 @@ class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
     connect_timeout_option = "connect_timeout"
     # Django's own pool, which reads the same option.
     pool = None
+
+    def ensure_timezone(self) -> bool:
+        """Have all connections in the time zone of now; Django's tests change it."""
+        registry.dispose(self.alias)  # not close_pool(): tests run in forked children too
+        return bool(super().ensure_timezone())
