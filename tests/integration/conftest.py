@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.host import Host
+from tests.host import ROOT, Host
 
 
 @pytest.fixture
@@ -16,3 +23,78 @@ def host(tmp_path: Path) -> Iterator[Host]:
     yield host
     for worker in host.workers:
         worker.end()
+
+
+@pytest.fixture(scope="session")
+def celery_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the queue; one for all, as the project reads it once."""
+    folder = tmp_path_factory.mktemp("celery")
+    for name in ("queue", "control", "results"):
+        (folder / name).mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def project(celery_folder: Path) -> Iterator[Any]:
+    """The tasks, in a process that sends them."""
+    from celery import signals
+
+    from django_poolrouter.contrib.celery import hooks
+
+    before = set(signals.before_task_publish.receivers or ())
+    os.environ["CELERY_FOLDER"] = str(celery_folder)
+    from tests.testproject import tasks
+
+    hooks.connect()
+    yield tasks
+    del os.environ["CELERY_FOLDER"]
+    for name, receiver in {
+        "before_task_publish": hooks.on_send,
+        "task_prerun": hooks.on_start,
+        "task_postrun": hooks.on_end,
+    }.items():
+        getattr(signals, name).disconnect(receiver, dispatch_uid=hooks.__name__)
+    assert set(signals.before_task_publish.receivers or ()) == before
+
+
+@pytest.fixture(scope="module")
+def start_worker(celery_folder: Path) -> Iterator[Callable[[dict[str, Any]], Path]]:
+    """Start a worker with one process on these DATABASES, and return its log; one at a time."""
+    with ExitStack() as stack:
+
+        def start(databases: dict[str, Any]) -> Path:
+            stack.close()
+            log = celery_folder / "worker.log"
+            process = _run_worker(celery_folder, databases, log)
+            stack.callback(_end, process)
+            return log
+
+        yield start
+
+
+def _run_worker(folder: Path, databases: dict[str, Any], log: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "celery", "-A", "tests.testproject.worker", "worker"]
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [*command, "--pool=prefork", "--concurrency=1", "--loglevel=INFO"],
+            cwd=ROOT,
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+                "CELERY_FOLDER": str(folder),
+                "DATABASES": json.dumps(databases),
+                "DJANGO_SETTINGS_MODULE": "tests.testproject.settings",
+            },
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -6,15 +6,10 @@ where it was read.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,16 +28,13 @@ from celery import signals  # noqa: E402
 
 from django_poolrouter.contrib.celery import hooks  # noqa: E402
 
-ROOT = Path(__file__).parents[2]
 WAIT = 30
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> Path:
-    """Return the folder of databases and queue; a write pins for a minute."""
-    folder = tmp_path_factory.mktemp("celery")
-    for name in ("queue", "control", "results"):
-        (folder / name).mkdir()
+def databases(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> dict[str, Any]:
+    """Return a primary where a write pins for a minute, and a replica."""
+    folder = tmp_path_factory.mktemp("databases")
     database = {"ENGINE": ENGINES["sqlite"], "NAME": str(folder / "default")}
     with django_db_blocker.unblock(), configured({"default": database}):
         call_command("migrate", run_syncdb=True, verbosity=0)
@@ -51,11 +43,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> 
     with sqlite3.connect(folder / "replica") as copy:
         copy.execute("UPDATE shop_author SET name = 'replica'")
     copy.close()
-    return folder
-
-
-@pytest.fixture(scope="module")
-def databases(folder: Path) -> dict[str, Any]:
     entries = {"default": {"PIN_SECONDS": 60}, "replica": {"REPLICA_OF": "default"}}
     return {
         alias: {"ENGINE": ENGINES["sqlite"], "NAME": str(folder / alias), "ROUTER": entry}
@@ -64,51 +51,9 @@ def databases(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def project(folder: Path) -> Iterator[Any]:
-    """The tasks, in a process that sends them."""
-    before = set(signals.before_task_publish.receivers or ())
-    os.environ["CELERY_FOLDER"] = str(folder)
-    from tests.testproject import tasks
-
-    hooks.connect()
-    yield tasks
-    del os.environ["CELERY_FOLDER"]
-    for name, receiver in {
-        "before_task_publish": hooks.on_send,
-        "task_prerun": hooks.on_start,
-        "task_postrun": hooks.on_end,
-    }.items():
-        getattr(signals, name).disconnect(receiver, dispatch_uid=hooks.__name__)
-    assert set(signals.before_task_publish.receivers or ()) == before
-
-
-@pytest.fixture(scope="module")
-def worker(folder: Path, databases: dict[str, Any]) -> Iterator[Path]:
-    """Start a worker with one process; give its log."""
-    log = folder / "worker.log"
-    command = [sys.executable, "-m", "celery", "-A", "tests.testproject.worker", "worker"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "--pool=prefork", "--concurrency=1", "--loglevel=INFO"],
-            cwd=ROOT,
-            env={
-                "PATH": os.environ["PATH"],
-                "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-                "CELERY_FOLDER": str(folder),
-                "DATABASES": json.dumps(databases),
-                "DJANGO_SETTINGS_MODULE": "tests.testproject.settings",
-            },
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    yield log
-    process.terminate()
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def worker(start_worker: Callable[..., Path], databases: dict[str, Any]) -> Path:
+    """Start a worker; give its log."""
+    return start_worker(databases)
 
 
 @pytest.fixture

@@ -16,11 +16,14 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.core.management import call_command
 from django.db import connections, transaction
+from django.db.models.expressions import RawSQL
 
 from django_poolrouter import scope
 from django_poolrouter.routing import Scope, current_scope
 from tests.databases import ENGINES
+from tests.testapp.replicated import Shop
 from tests.testapp.shop.models import Author
+from tests.testapp.site import PORT
 
 if django.VERSION < (6, 0):
 
@@ -65,6 +68,13 @@ async def aread(context: Any) -> list[str]:
 
 @scoped
 @task
+def read_port() -> int:
+    server = Author.objects.annotate(port=RawSQL(PORT["postgresql"], ())).first()  # noqa: S611
+    return int(server.port)
+
+
+@scoped
+@task
 def write() -> list[str]:
     Author.objects.create(name="new")
     return places()
@@ -93,11 +103,17 @@ def site(use_databases: Any, tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def queue(site: None, settings: Any) -> Any:
+def backend(settings: Any) -> Any:
     """A backend that only keeps what was sent."""
     settings.TASKS = {"default": {"BACKEND": "django.tasks.backends.dummy.DummyBackend"}}
     task_backends["default"].clear()
     return task_backends["default"]
+
+
+@pytest.fixture
+def queue(site: None, backend: Any) -> Any:
+    """The same, for tasks of the site."""
+    return backend
 
 
 def work(queue: Any) -> Any:
@@ -143,6 +159,29 @@ def test_policy__is_the_tasks_own(queue: Any) -> None:
     Author.objects.create(name="new")
     read_any.enqueue()
     assert work(queue) == ["replica"] * 2
+
+
+def test_task__is_led_to_a_replica_by_its_senders_position(
+    postgresql: Any, backend: Any, use_databases: Any
+) -> None:
+    shop = Shop("postgresql", postgresql, "tasks")
+    use_databases(shop.databases(PIN_SECONDS=60, MAX_LAG=None))
+    with scope():
+        shop.seed()
+    replicas = shop.servers.replicas
+    try:
+        for replica in replicas:
+            shop.fall_behind(replica)
+        with scope():
+            Author.objects.create(name="new")
+            read_port.enqueue()
+        assert work(backend) == shop.servers.ports["primary"]
+    finally:
+        for replica in replicas:
+            shop.catch_up(replica)
+        shop.servers.wait_for_replicas()
+    assert work(backend) in {shop.servers.ports[replica] for replica in replicas}
+    connections.close_all()
 
 
 def test_task__run_at_once_is_a_scope_of_its_own(site: None, settings: Any) -> None:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.core.management import call_command
 from django.db import OperationalError, connections, transaction
 from django.db.models.expressions import RawSQL
 
@@ -20,56 +19,16 @@ from django_poolrouter.registry import registry
 from django_poolrouter.routing import Replicas, Scope, carry, current_scope
 from django_poolrouter.routing.monitor import INTERVAL
 from django_poolrouter.routing.replicas import COOL_DOWN
-from tests.databases import ENGINES, eventually
+from tests.databases import eventually
 from tests.doubles import Task
-from tests.servers import Cluster, MariadbCluster, PostgresqlCluster, ServersMissing
+from tests.servers import MariadbCluster, PostgresqlCluster, ServersMissing
+from tests.testapp.replicated import Shop
 from tests.testapp.shop.models import Author
 from tests.testapp.site import where, witness
 
 REPLICAS = ("replica1", "replica2")
 # From the end of a failure to the next probe, and a moment for it.
 BACK = COOL_DOWN + 2 * INTERVAL + 3
-STOP = {
-    "postgresql": ("SELECT pg_wal_replay_pause()", "SELECT pg_wal_replay_resume()"),
-    "mariadb": ("STOP SLAVE SQL_THREAD", "START SLAVE SQL_THREAD"),
-}
-
-
-class Shop:
-    """A cluster with two replicas that a test may break, and one row."""
-
-    def __init__(self, kind: str, servers: Cluster) -> None:
-        self.kind = kind
-        self.servers = servers
-
-    def databases(self, pool: Any = None, **router: Any) -> dict[str, Any]:
-        return {
-            "default": self._database("primary", pool, router),
-            **{r: self._database(r, pool, {"REPLICA_OF": "default"}) for r in REPLICAS},
-        }
-
-    def _database(self, node: str, pool: Any, router: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "ENGINE": ENGINES[self.kind],
-            **self.servers.settings(node, "shop"),
-            "ROUTER": router,
-            "OPTIONS": {"pool": pool or True},
-        }
-
-    def seed(self) -> None:
-        self.servers.create_database("shop")
-        call_command("migrate", run_syncdb=True, verbosity=0)
-        Author.objects.create(name="Ada")
-        connections.close_all()
-        self.servers.wait_for_replicas()
-
-    def fall_behind(self, replica: str) -> None:
-        self.servers.sql(replica, STOP[self.kind][0])
-
-    def catch_up(self, replica: str) -> None:
-        self.servers.sql(replica, STOP[self.kind][1])
-
-
 KINDS = {"postgresql": PostgresqlCluster, "mariadb": MariadbCluster}
 
 

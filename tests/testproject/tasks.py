@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from celery import Celery
+from django.db.models.expressions import RawSQL
 
 from django_poolrouter.routing import current_scope
 from tests.testapp.shop.models import Author
@@ -50,6 +51,17 @@ def read_any() -> list[str]:
 @app.task(reads="sometimes")
 def read_sometimes() -> list[str]:
     return places()
+
+
+def look(name: str, port: str) -> list[Any]:
+    """Return the port of the server that reads, by its own SQL, and if a row is there."""
+    server = Author.objects.annotate(port=RawSQL(port, ())).get(name="Ada")  # noqa: S611
+    return [server.port, Author.objects.filter(name=name).exists()]
+
+
+look_wait = app.task(name="look_wait")(look)
+look_primary = app.task(name="look_primary", reads="primary")(look)
+look_any = app.task(name="look_any", reads="any")(look)
 
 
 @app.task
