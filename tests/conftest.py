@@ -24,13 +24,19 @@ def use_databases(django_db_blocker: Any) -> Iterator[Callable[..., None]]:
 class Vendor:
     """A kind of database that contract tests run on."""
 
-    def __init__(self, name: str, settings: dict[str, Any]) -> None:
+    def __init__(self, name: str, settings: dict[str, Any], cluster: str = "") -> None:
         self.name = name
+        self.cluster = cluster or name
+        """The fixture of its servers."""
         self.settings = settings
 
     def database(self, pool: Any = True, **changes: Any) -> dict[str, Any]:
         """Return an entry for DATABASES with the given OPTIONS["pool"]."""
-        options = {**changes.pop("OPTIONS", {}), "pool": pool}
+        options = {
+            **self.settings.get("OPTIONS", {}),
+            **changes.pop("OPTIONS", {}),
+            "pool": pool,
+        }
         return {"ENGINE": ENGINES[self.name], **self.settings, "OPTIONS": options, **changes}
 
 
@@ -45,7 +51,14 @@ def vendor(request: pytest.FixtureRequest, tmp_path: Path) -> Vendor:
 @pytest.fixture(params=["postgresql", "mariadb"])
 def server(request: pytest.FixtureRequest) -> Vendor:
     """Each kind of database that is a server, with sessions and passwords."""
-    return Vendor(request.param, request.getfixturevalue(f"{request.param}_database"))
+    name = request.param.removesuffix("_tls")
+    return Vendor(name, request.getfixturevalue(f"{request.param}_database"), request.param)
+
+
+over_tls_too = pytest.mark.parametrize(
+    "server", ["postgresql", "postgresql_tls", "mariadb", "mariadb_tls"], indirect=True
+)
+over_tls = pytest.mark.parametrize("server", ["postgresql_tls", "mariadb_tls"], indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +73,19 @@ def mariadb_database(mariadb: Any) -> dict[str, str]:
     """The settings of an empty database on the MariaDB primary."""
     mariadb.create_database("contract")
     return mariadb.settings("primary", name="contract")
+
+
+@pytest.fixture(scope="session")
+def postgresql_tls_database(postgresql_tls: Any) -> dict[str, Any]:
+    """The settings of an empty database, over TLS."""
+    postgresql_tls.create_database("contract")
+    options = {"sslmode": "verify-ca", "sslrootcert": str(postgresql_tls.certificate)}
+    return {**postgresql_tls.settings("primary", name="contract"), "OPTIONS": options}
+
+
+@pytest.fixture(scope="session")
+def mariadb_tls_database(mariadb_tls: Any) -> dict[str, Any]:
+    """The settings of an empty database, over TLS."""
+    mariadb_tls.create_database("contract")
+    options = {"ssl": {"ca": str(mariadb_tls.certificate)}}
+    return {**mariadb_tls.settings("primary", name="contract"), "OPTIONS": options}

@@ -22,7 +22,7 @@ from django.db.utils import DatabaseError, InterfaceError, OperationalError
 from MySQLdb.connections import Connection
 
 from django_poolrouter import PoolTimeout, pools
-from tests.conftest import Vendor
+from tests.conftest import Vendor, over_tls_too
 from tests.doubles import Task, eventually
 from tests.servers import FaultProxy
 
@@ -102,7 +102,7 @@ class Server:
 
 @pytest.fixture
 def on(server: Vendor, request: pytest.FixtureRequest) -> Iterator[Server]:
-    made = Server(server, request.getfixturevalue(server.name))
+    made = Server(server, request.getfixturevalue(server.cluster))
     yield made
     if hasattr(made, "observer"):
         made.observer.__exit__()
@@ -275,6 +275,7 @@ def test_reset_of_all_connections__is_not_noticed_by_the_first_request(
     assert (status().open, status().connects) == (1, 5)
 
 
+@over_tls_too
 def test_connection_killed_while_idle__is_replaced(on: Server, use_pool: Any) -> None:
     use_pool()
     session = query(on.own_id)
@@ -284,6 +285,7 @@ def test_connection_killed_while_idle__is_replaced(on: Server, use_pool: Any) ->
     assert status().lost == 1
 
 
+@over_tls_too
 def test_connection_killed_while_idle__is_noticed_without_pre_ping(
     on: Server, use_pool: Any
 ) -> None:
@@ -325,6 +327,7 @@ def test_connection_killed_in_a_transaction__is_never_replayed(on: Server, use_p
     query("DROP TABLE killed")
 
 
+@over_tls_too
 @pytest.mark.parametrize("mode", ["blackhole", "half"])
 def test_silence_on_an_idle_connection__is_waited_for_no_longer_than_ping_timeout(
     on: Server, use_proxy: Any, proxy: FaultProxy, mode: Any
@@ -351,6 +354,7 @@ def test_silence_on_an_idle_connection__is_waited_for_no_longer_than_ping_timeou
         assert task.result() == 1
 
 
+@over_tls_too
 def test_ping__takes_its_time_and_no_more(use_proxy: Any, proxy: FaultProxy) -> None:
     use_proxy()
     connector = pools["default"].connector
@@ -365,10 +369,9 @@ def test_ping__takes_its_time_and_no_more(use_proxy: Any, proxy: FaultProxy) -> 
         proxy.mode = "pass"
 
 
-def test_notification__makes_the_socket_readable_but_the_connection_stays(
-    use_postgresql: Any,
-) -> None:
-    use_postgresql(pool_size=2)
+@pytest.mark.parametrize("server", ["postgresql", "postgresql_tls"], indirect=True)
+def test_notification__makes_the_socket_readable_but_the_connection_stays(use_pool: Any) -> None:
+    use_pool(pool_size=2)
     with pools["default"].connection() as raw:
         raw.execute("LISTEN news")
         listener = raw.info.backend_pid
@@ -668,6 +671,7 @@ print("undisturbed")
 """
 
 
+@over_tls_too
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "how", ["does nothing", "uses its own", "leaves it open", "multiprocessing"]

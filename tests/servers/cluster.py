@@ -29,6 +29,8 @@ class Cluster(abc.ABC):
     Nodes are named `primary`, `replica1`, `replica2` and so on. Everything is stopped and
     removed by `stop()`, at the latest when this process ends, however it ends. A test that
     kills or promotes nodes had better start a cluster of its own: it takes 1 to 2 seconds.
+
+    With `tls` the application's role must connect over TLS, to a certificate that signs itself.
     """
 
     #: How a distribution's package names the servers' account.
@@ -39,7 +41,8 @@ class Cluster(abc.ABC):
     USER = "shop"
     PASSWORD = "open-sesame"
 
-    def __init__(self, replicas: int) -> None:
+    def __init__(self, replicas: int, *, tls: bool = False) -> None:
+        self.tls = tls
         self.replicas = tuple(f"replica{number}" for number in range(1, replicas + 1))
         self.nodes = (PRIMARY, *self.replicas)
         self.ports: dict[str, int] = {}
@@ -51,12 +54,16 @@ class Cluster(abc.ABC):
     def start(self) -> Self:
         """Start all nodes; they replicate when this returns. ServersMissing without binaries."""
         self._find_binaries()
+        if self.tls and not shutil.which("openssl"):
+            raise ServersMissing("TLS (openssl not found)")
         self.folder = self.account.make_folder(f"{self.ACCOUNT}-")
         self._reaper = Reaper(self.folder, self.STOP_SIGNAL)
         self._owner = os.getpid()
         atexit.register(self.stop)
         try:
             self.ports = dict(zip(self.nodes, _free_ports(len(self.nodes)), strict=True))
+            if self.tls:
+                self._make_certificate()
             self._set_up()
         except BaseException:
             self.stop()
@@ -140,6 +147,16 @@ class Cluster(abc.ABC):
 
     # -- for subclasses ------------------------------------------------------
 
+    @property
+    def certificate(self) -> Path:
+        """The certificate of all nodes, and of its own authority."""
+        return self.folder / "certificate.pem"
+
+    @property
+    def certificate_key(self) -> Path:
+        """The private key of that."""
+        return self.folder / "key.pem"
+
     @abc.abstractmethod
     def _find_binaries(self) -> None:
         """Raise ServersMissing unless all programs are there."""
@@ -159,6 +176,13 @@ class Cluster(abc.ABC):
     @abc.abstractmethod
     def _is_ready(self, node: str) -> bool:
         """Whether a starting node answers queries by now."""
+
+    def _make_certificate(self) -> None:
+        self.account.run(
+            *("openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
+            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+            *("-keyout", self.certificate_key, "-out", self.certificate),
+        )
 
     def _launch(self, node: str) -> None:
         """Start one server and wait until it answers.

@@ -2,34 +2,51 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from typing import TypeVar
 
 import pytest
 
 from tests.servers import FaultProxy, MariadbCluster, PostgresqlCluster, ServersMissing
 from tests.servers.cluster import Cluster
 
+C = TypeVar("C", bound=Cluster)
 NOT_TESTED = "NOT TESTED: "
 #: Tests that use such a fixture get such a marker, for `pytest -m "not mysql"`.
-MARKERS = {"postgresql": "postgresql", "mariadb": "mysql"}
+MARKERS = {
+    "postgresql": "postgresql",
+    "postgresql_tls": "postgresql",
+    "mariadb": "mysql",
+    "mariadb_tls": "mysql",
+}
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgresqlCluster]:
     """A primary with `replica1` and `replica2`; whoever breaks it mends it."""
-    cluster = PostgresqlCluster(replicas=2)
-    _start_or_skip(cluster)
-    yield cluster
-    cluster.stop()
+    with _started(PostgresqlCluster(replicas=2)) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def postgresql_tls() -> Iterator[PostgresqlCluster]:
+    """A primary to which the application connects over TLS; whoever breaks it mends it."""
+    with _started(PostgresqlCluster(replicas=0, tls=True)) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariadbCluster]:
     """A primary with `replica1`; whoever breaks it mends it."""
-    cluster = MariadbCluster(replicas=1)
-    _start_or_skip(cluster)
-    yield cluster
-    cluster.stop()
+    with _started(MariadbCluster(replicas=1)) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def mariadb_tls() -> Iterator[MariadbCluster]:
+    """A primary to which one connects over TLS; whoever breaks it mends it."""
+    with _started(MariadbCluster(replicas=0, tls=True)) as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -39,13 +56,16 @@ def fault_proxy() -> Iterator[Callable[[int], FaultProxy]]:
         yield lambda port: stack.enter_context(FaultProxy(port))
 
 
-def _start_or_skip(cluster: Cluster) -> None:
+@contextmanager
+def _started(cluster: C) -> Iterator[C]:
     try:
         cluster.start()
     except ServersMissing as missing:
         if _servers_are_required():
             pytest.fail(str(missing), pytrace=False)
         pytest.skip(f"{NOT_TESTED}{missing}")
+    yield cluster
+    cluster.stop()
 
 
 def _servers_are_required() -> bool:

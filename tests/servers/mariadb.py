@@ -34,6 +34,12 @@ socket = {node}.sock
 tmpdir = {node}.tmp
 """
 
+TLS_SETTINGS = """\
+ssl-cert = {certificate}
+ssl-key = {key}
+require-secure-transport = 1
+"""
+
 
 class MariadbCluster(Cluster):
     """See `Cluster`. Its superuser is `root`, through the node's Unix socket only."""
@@ -106,11 +112,16 @@ class MariadbCluster(Cluster):
 
     def _configure(self, node: str, number: int) -> None:
         here = NODE_SETTINGS.format(number=number, port=self.ports[node], node=self.folder / node)
-        self._file(node, "cnf").write_text(SETTINGS + here)
+        self._file(node, "cnf").write_text(SETTINGS + here + self._tls_settings())
         # Not /tmp: a server that starts deletes what other servers keep there.
         temporary = self._file(node, "tmp")
         temporary.mkdir()
         self.account.own(temporary)
+
+    def _tls_settings(self) -> str:
+        if not self.tls:
+            return ""
+        return TLS_SETTINGS.format(certificate=self.certificate, key=self.certificate_key)
 
     def _make_data(self) -> None:
         """Make one empty data folder and copy it: faster than making each."""

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import subprocess
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -30,10 +31,10 @@ SETTINGS = {
     "wal_retrieve_retry_interval": "200ms",
 }
 
-# The first rule that matches decides. Everyone but the application's role is trusted.
+# The first rule that matches decides.
 HOST_RULES = """\
-host all {user} 127.0.0.1/32 scram-sha-256
-host all all 127.0.0.1/32 trust
+{kind} all {user} 127.0.0.1/32 scram-sha-256
+host all postgres 127.0.0.1/32 trust
 host replication all 127.0.0.1/32 trust
 """
 
@@ -93,7 +94,7 @@ class PostgresqlCluster(Cluster):
     # -- how it is made ------------------------------------------------------
 
     def _find_binaries(self) -> None:
-        self._installation = Installation.find()
+        self._installation = Installation.with_tls() if self.tls else Installation.find()
 
     def _set_up(self) -> None:
         self._installation = self._installation.readable_by(self.account, self.folder)
@@ -116,8 +117,15 @@ class PostgresqlCluster(Cluster):
             *("-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"),
         )
         with (data / "postgresql.conf").open("a") as file:
-            file.writelines(f"{key} = '{value}'\n" for key, value in SETTINGS.items())
-        (data / "pg_hba.conf").write_text(HOST_RULES.format(user=self.USER))
+            file.writelines(f"{key} = '{value}'\n" for key, value in self._settings().items())
+        kind = "hostssl" if self.tls else "host"
+        (data / "pg_hba.conf").write_text(HOST_RULES.format(kind=kind, user=self.USER))
+
+    def _settings(self) -> dict[str, str]:
+        if not self.tls:
+            return SETTINGS
+        files = {"ssl_cert_file": self.certificate, "ssl_key_file": self.certificate_key}
+        return {**SETTINGS, "ssl": "on", **{key: str(file) for key, file in files.items()}}
 
     def _copy_primary(self, node: str) -> None:
         source = f"{self._conninfo(PRIMARY)} application_name={node}"
@@ -170,6 +178,24 @@ class Installation:
         if named := os.environ.get(BIN_VARIABLE):
             return cls.at(Path(named))
         return cls.of_wheel() or cls.installed()
+
+    @classmethod
+    def with_tls(cls) -> Self:
+        """The same, but one that can do TLS: the wheel cannot."""
+        found = cls.find()
+        if not found.has_tls:
+            found = cls.installed()
+        if not found.has_tls:
+            raise ServersMissing(f"PostgreSQL with TLS (that in {found.bin} was built without)")
+        return found
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether it was built with OpenSSL."""
+        options = subprocess.check_output([self.bin / "postgres", "--describe-config"], text=True)
+        return "\tnone\t" not in next(
+            o for o in options.splitlines() if o.startswith("ssl_ciphers")
+        )
 
     @classmethod
     def at(cls, folder: Path) -> Self:
