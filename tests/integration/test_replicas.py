@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -21,10 +21,16 @@ from django_poolrouter.routing.monitor import INTERVAL
 from django_poolrouter.routing.replicas import COOL_DOWN
 from tests.databases import eventually
 from tests.doubles import Task
-from tests.servers import MariadbCluster, PostgresqlCluster, ServersMissing
+from tests.servers import (
+    Cluster,
+    FaultProxy,
+    MariadbCluster,
+    PostgresqlCluster,
+    ServersMissing,
+)
 from tests.testapp.replicated import Shop
 from tests.testapp.shop.models import Author
-from tests.testapp.site import where, witness
+from tests.testapp.site import PORT, where, witness
 
 REPLICAS = ("replica1", "replica2")
 # From the end of a failure to the next probe, and a moment for it.
@@ -392,40 +398,25 @@ def test_scope__that_wrote_stays_on_the_primary_until_its_end(use: Any) -> None:
 # -- promotion --------------------------------------------------------------------------
 
 
-def test_promotion__is_followed_without_restart(
-    use_databases: Any, request: pytest.FixtureRequest
-) -> None:
-    request.getfixturevalue("postgresql")  # skips, or fails, where there is none
-    with PostgresqlCluster(2) as servers:
-        shop = Shop("postgresql", servers)
-        databases = shop.databases(PIN_SECONDS=2)
-        databases["default"] |= {
-            "HOST": ",".join(["127.0.0.1"] * 3),
-            "PORT": ",".join(str(servers.ports[node]) for node in servers.nodes),
-        }
-        databases["default"]["OPTIONS"]["target_session_attrs"] = "read-write"
-        use_databases(databases)
-        with scope():
-            shop.seed()
-        old = written()
-        assert eventually(lambda: read_with(old) in REPLICAS)
+@pytest.fixture
+def own_shop(
+    request: pytest.FixtureRequest,
+) -> Iterator[Callable[[str], Shop]]:
+    """Start servers of this kind for one test, which may break them for good."""
+    with ExitStack() as stack:
 
-        servers.signal("primary", signal.SIGKILL)
-        servers.promote("replica1")
-        servers.follow("replica2", "replica1")
-        new = eventually(written_after_failover)
+        def start(kind: str) -> Shop:
+            request.getfixturevalue(kind)  # skips, or fails, where there is none
+            return Shop(kind, stack.enter_context(KINDS[kind](2)))
 
-        assert pools["default"].execute("SELECT inet_server_port()") == [
-            (servers.ports["replica1"],)
-        ]
-        epochs = [str(carried["default"][1]).partition("/")[0] for carried in (old, new)]
-        assert epochs[0] != epochs[1]
-        assert eventually(lambda: read_with(new) in REPLICAS)
-        # The old history is over; what was written in it pins for PIN_SECONDS.
-        with scope(carry.unpack(old, registry.topology.clusters)) as entered:
-            Author.objects.filter(name="mine").first()
-            assert entered.positions == {}
-        assert eventually(lambda: read_with(old) in REPLICAS)
+        yield start
+
+
+def promote(servers: Cluster) -> None:
+    """Let replica1 take the place of the primary, which dies."""
+    servers.signal("primary", signal.SIGKILL)
+    servers.promote("replica1")
+    servers.follow("replica2", "replica1")
 
 
 def written_after_failover() -> Any:
@@ -434,3 +425,70 @@ def written_after_failover() -> Any:
     except OperationalError:
         connections.close_all()
         return None
+
+
+def is_written_to(shop: Shop, node: str) -> bool:
+    asked = pools["default"].execute(f"SELECT {PORT[shop.kind]}")
+    return asked == [(shop.servers.ports[node],)]
+
+
+def test_promotion__is_followed_without_restart(own_shop: Any, use_databases: Any) -> None:
+    shop = own_shop("postgresql")
+    databases = shop.databases(PIN_SECONDS=2)
+    databases["default"] |= {
+        "HOST": ",".join(["127.0.0.1"] * 3),
+        "PORT": ",".join(str(shop.servers.ports[node]) for node in shop.servers.nodes),
+    }
+    databases["default"]["OPTIONS"]["target_session_attrs"] = "read-write"
+    use_databases(databases)
+    with scope():
+        shop.seed()
+    old = written()
+    assert eventually(lambda: read_with(old) in REPLICAS)
+
+    promote(shop.servers)
+    new = eventually(written_after_failover)
+
+    assert is_written_to(shop, "replica1")
+    epochs = [str(carried["default"][1]).partition("/")[0] for carried in (old, new)]
+    assert epochs[0] != epochs[1]
+    assert eventually(lambda: read_with(new) in REPLICAS)
+    # The old history is over; what was written in it pins for PIN_SECONDS.
+    with scope(carry.unpack(old, registry.topology.clusters)) as entered:
+        Author.objects.filter(name="mine").first()
+        assert entered.positions == {}
+    assert eventually(lambda: read_with(old) in REPLICAS)
+
+
+def test_promotion__behind_a_host_that_moves_is_followed_without_restart(
+    own_shop: Any, use_databases: Any, fault_proxy: Callable[[int], FaultProxy]
+) -> None:
+    """MariaDB's positions have no epochs: the new primary goes on with the old numbers."""
+    shop = own_shop("mariadb")
+    host = fault_proxy(shop.servers.ports["primary"])
+    databases = shop.databases(MAX_LAG=None)
+    databases["default"]["PORT"] = str(host.port)
+    use_databases(databases)
+    with scope():
+        shop.seed()
+    old = written()
+    assert eventually(lambda: read_with(old) in REPLICAS)
+    for replica in REPLICAS:
+        shop.servers.sql(replica, "STOP SLAVE IO_THREAD")
+    lost = [written() for _ in range(3)][-1]
+
+    promote(shop.servers)
+    with pytest.raises(OperationalError):
+        written()
+    connections.close_all()
+    host.redirect(shop.servers.ports["replica1"])
+    new = eventually(written_after_failover)
+
+    assert is_written_to(shop, "replica1")
+    assert {read_with(old) for _ in range(4)} <= {*REPLICAS}
+    assert eventually(lambda: read_with(new) == "replica2")
+    # What was written last was lost with its server, and its number is yet to come.
+    assert {read_with(lost) for _ in range(4)} == {"default"}
+    for _ in range(3):
+        written()
+    assert eventually(lambda: read_with(lost) == "replica2")
