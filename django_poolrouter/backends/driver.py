@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..pooling import NoReset
 from ..routing import Position
 
 Fault = Literal["lost", "conflict"]
@@ -158,15 +159,18 @@ class Driver:
         connection.rollback()
 
     def reset_session(self, connection: Any, parameters: Callable[[], dict[str, Any]]) -> None:
-        """Clear all session state but Django's; raises where only a new connection does that.
+        """Clear all session state but Django's.
 
         Args:
             connection: out of any transaction.
             parameters: returns those that a new connection would be opened with, the
                 password included.
 
+        Raises:
+            NoReset: only a new connection does that.
+
         """
-        raise NotImplementedError("this driver cannot clear a session")
+        raise NoReset("this driver cannot clear a session")
 
     def forbid_writes(self, connection: Any) -> None:
         """Have the server refuse writes of this session; nothing where it cannot."""

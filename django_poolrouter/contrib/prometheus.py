@@ -80,7 +80,9 @@ COUNTERS = (
     Figure("connect_errors", "poolrouter_connection_connect_errors", "Failed to open."),
     Figure("closes", "poolrouter_connection_closes", "Connections closed, for any reason."),
     Figure("lost", "poolrouter_connection_lost", "Connections found dead."),
-    Figure("recycled", "poolrouter_connection_recycled", "Closed because of age or idleness."),
+    Figure(
+        "recycled", "poolrouter_connection_recycled", "Closed because of age, idleness or reset."
+    ),
     Figure("cleared", "poolrouter_connection_cleared", "Closed because all were replaced."),
     Figure("leaks", "poolrouter_connection_leaks", "Leases reported as held too long."),
 )

@@ -4,7 +4,7 @@ from .config import PoolConfig, PoolProfile
 from .connector import Connector
 from .counters import Page, PoolStatus
 from .entry import Lease
-from .errors import PoolClosed, PoolError, PoolExhausted, PoolTimeout
+from .errors import NoReset, PoolClosed, PoolError, PoolExhausted, PoolTimeout
 from .housekeeping import Housekeeper
 from .pool import Pool
 
@@ -12,6 +12,7 @@ __all__ = [
     "Connector",
     "Housekeeper",
     "Lease",
+    "NoReset",
     "Page",
     "Pool",
     "PoolClosed",

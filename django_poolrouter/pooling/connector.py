@@ -22,7 +22,12 @@ class Connector(Protocol):
         """Tell whether the server answers within ``timeout`` seconds; never raises."""
 
     def reset(self, connection: Any) -> None:
-        """Bring the connection back to neutral; raises if it cannot, and the pool closes it."""
+        """Bring the connection back to neutral; raises if it cannot, and the pool closes it.
+
+        Raises:
+            NoReset: that is not a fault.
+
+        """
 
     def fileno(self, connection: Any) -> int | None:
         """Return the descriptor of the connection's socket, or None if it has none."""

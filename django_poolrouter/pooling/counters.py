@@ -34,7 +34,7 @@ CELL_WORDS = 8
     CONNECT_ERRORS,
     CLOSES,
     LOST,  # found dead before or during use
-    RECYCLED,  # closed because of age or idleness
+    RECYCLED,  # closed because of age or idleness, or for a reset
     LEAKS,
     CLEARED,
     PEAK_OPEN,
@@ -131,7 +131,7 @@ class PoolStatus:
     lost: int = 0
     """Connections found dead."""
     recycled: int = 0
-    """Connections closed because of their age or idleness."""
+    """Connections closed because of their age, idleness, or for a reset."""
     cleared: int = 0
     """Connections closed because all were to be replaced."""
     leaks: int = 0

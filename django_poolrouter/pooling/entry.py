@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 Probe = Callable[[int], object]
 
-CLEARED = -1  # the time of expiry of an entry that must not be lent again
+# Times of expiry of an entry that must not be lent again: its pool was cleared, or it has
+# served its time.
+CLEARED, EXPIRED = -1, 0
 
 
 class Entry:

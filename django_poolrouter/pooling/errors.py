@@ -4,6 +4,10 @@
 """
 
 
+class NoReset(Exception):
+    """A connector's reset cannot make this connection as new; nothing is wrong with it."""
+
+
 class PoolError(Exception):
     """A pool could not do what it was asked to do."""
 

@@ -26,8 +26,8 @@ from .books import Books
 from .config import PoolConfig
 from .connector import Connector
 from .counters import SINCE, THREAD, USES, Page, PoolStatus
-from .entry import CLEARED, Entry, Lease
-from .errors import PoolError
+from .entry import CLEARED, EXPIRED, Entry, Lease
+from .errors import NoReset, PoolError
 from .leaks import report_leaks
 from .stock import SECOND, Stock, ns, why_expired
 from .waiters import Permit, Waiter
@@ -154,6 +154,8 @@ class Pool:
         try:
             if not broken:
                 self._reset(entry.connection)
+        except NoReset:
+            entry.expires = min(entry.expires, EXPIRED)
         except Exception:
             logger.debug("pool %s: reset failed, closing %r", self.name, entry, exc_info=True)
             broken = True

@@ -16,6 +16,7 @@ from psycopg.types.numeric import FloatLoader
 from psycopg.types.string import StrDumper
 
 from django_poolrouter import pools
+from django_poolrouter.signals import connection_lost
 from tests.conftest import Vendor
 
 ONE = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0}
@@ -325,6 +326,26 @@ def test_session_reset_on_sqlite__opens_anew(tmp_path: Any, use_databases: Any) 
         raw.create_function("left_behind", 0, int)
         raw.create_collation("left_behind", lambda a, b: 0)
     assert look() == before
+
+
+def test_session_reset_on_sqlite__loses_nothing(tmp_path: Any, use_databases: Any) -> None:
+    database = Vendor("sqlite", {"NAME": str(tmp_path / "db.sqlite3")}).database(SESSION)
+    use_databases({"default": database})
+    lost = []
+
+    def note(**told: Any) -> None:
+        lost.append(told)
+
+    connection_lost.connect(note)
+    try:
+        for _ in range(3):
+            connection.ensure_connection()
+            connection.close()
+    finally:
+        connection_lost.disconnect(note)
+    status = pools["default"].status()
+    assert (status.closes, status.recycled, status.lost) == (3, 3, 0)
+    assert lost == []
 
 
 # -- attributes of the raw connection, in both modes ---------------------------------------------

@@ -11,6 +11,7 @@ from django.db.backends.mysql import base
 from django.db.backends.utils import debug_transaction
 from django.utils.functional import cached_property
 
+from ...pooling import NoReset
 from ...routing import Position
 from ..driver import Deadline, Driver, Fault, Limit, ServerFacts, ServerSession
 from ..mixin import PooledDatabaseWrapper
@@ -175,7 +176,7 @@ class MySQLDriver(Driver):
         """Log in again on the same connection, which is a tenth of the cost of a new one."""
         known = parameters()
         if "user" not in known or not isinstance(connection, WatchedConnection):
-            raise NotImplementedError("the account is in an option file")
+            raise NoReset("the account is in an option file")
         connection.log_in(known)
 
     def forbid_writes(self, connection: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from django_poolrouter.pooling import PoolTimeout, books
+from django_poolrouter.pooling import NoReset, PoolTimeout, books
 from django_poolrouter.pooling.waiters import Waiter
 from tests.doubles import (
     ConnectFailed,
@@ -137,6 +137,18 @@ def test_failed_reset__closes_the_connection(make_pool: MakePool, connector: Fak
     assert connector.live == []
     assert pool.status().lost == 1
     assert_nothing_lost(pool)
+
+
+def test_connection_that_cannot_be_reset__is_replaced_and_not_lost(
+    make_pool: MakePool, connector: FakeConnector
+) -> None:
+    lost: list[Any] = []
+    pool = make_pool(arguments={"on_lost": lost.append})
+    connector.on_reset = raising(NoReset)
+    use_once(pool)
+    status = pool.status()
+    assert (status.open, status.closes, status.recycled, status.lost) == (0, 1, 1, 0)
+    assert lost == []
 
 
 def test_exception_in_reset__closes_the_connection(
