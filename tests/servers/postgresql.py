@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,10 +32,11 @@ SETTINGS = {
     "wal_retrieve_retry_interval": "200ms",
 }
 
-# The first rule that matches decides.
+# The first rule that matches decides. Everyone but the application's role is trusted.
 HOST_RULES = """\
 {kind} all {user} 127.0.0.1/32 scram-sha-256
-host all postgres 127.0.0.1/32 trust
+host all {user} 127.0.0.1/32 reject
+host all all 127.0.0.1/32 trust
 host replication all 127.0.0.1/32 trust
 """
 
@@ -181,13 +183,16 @@ class Installation:
 
     @classmethod
     def with_tls(cls) -> Self:
-        """The same, but one that can do TLS: the wheel cannot."""
-        found = cls.find()
-        if not found.has_tls:
-            found = cls.installed()
-        if not found.has_tls:
-            raise ServersMissing(f"PostgreSQL with TLS (that in {found.bin} was built without)")
-        return found
+        """Take the same if it can do TLS, which the wheel cannot, else the installed one."""
+        for find in (cls.find, cls.installed):
+            with suppress(ServersMissing):
+                found = find()
+                if found.has_tls:
+                    return found
+        raise ServersMissing(
+            f"PostgreSQL with TLS (install postgresql, or set {BIN_VARIABLE} to a folder with"
+            " programs that were built with OpenSSL)"
+        )
 
     @property
     def has_tls(self) -> bool:
