@@ -135,7 +135,7 @@ class Mariadb:
             user=settings["USER"],
             password=settings["PASSWORD"],
         )
-        create_database("gate")
+        self.query("CREATE OR REPLACE DATABASE gate")
         self.query("CREATE TABLE gate.gate AS SELECT 1 AS n")
         self.query("SELECT * FROM gate.gate FOR UPDATE")
 
