@@ -44,12 +44,15 @@ class Mirror(_Base):
     _borrows = False
     _begins_late: bool
 
-    def ensure_connection(self) -> None:
-        if TEST_MIRROR in self.settings_dict:
-            self._follow_primary()
-        super().ensure_connection()
+    # Not ensure_connection(), which Django's tests, and other packages, replace.
+    def _cursor(self, name: str | None = None) -> Any:
+        self.follow_primary()
+        return super()._cursor(name)  # type: ignore[misc]  # not in the stubs
 
-    def _follow_primary(self) -> None:
+    def follow_primary(self) -> None:
+        """Have the primary's connection if this is a mirror, and the time has come."""
+        if TEST_MIRROR not in self.settings_dict:
+            return
         primary = self._primary_in_testcase()
         if primary is None:
             if self._borrows:
@@ -82,8 +85,8 @@ class Mirror(_Base):
     def set_autocommit(
         self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False
     ) -> None:
-        if self.connection is not None and TEST_MIRROR in self.settings_dict:
-            self.ensure_connection()
+        if self.connection is not None:
+            self.follow_primary()
         force = force_begin_transaction_with_broken_autocommit and not self._borrows
         super().set_autocommit(autocommit, force)
 

@@ -134,6 +134,9 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         Does what Django's method does to the wrapper.  What that asks of the server was
         done when the connection was opened, and would cost a round trip each time.
         """
+        self.follow_primary()
+        if self._borrows:
+            return
         if self._begins_late:
             with self._block_set_aside():
                 self._connect()
