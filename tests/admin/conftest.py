@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 
-from tests.admin.workers import Project
+from tests.host import Host
 
 POOL = {"pool_size": 2, "max_overflow": 1, "pool_timeout": 30}
 CSP = {"default-src": ["'none'"]}
@@ -51,8 +52,11 @@ def more_pools() -> list[str]:
 
 
 @pytest.fixture
-def project(tmp_path: Path, use_databases: Any, more_pools: list[str]) -> Iterator[Project]:
-    """A project whose users and sessions are in a database without a pool, `default`."""
+def project(tmp_path: Path, use_databases: Any, more_pools: list[str]) -> Iterator[Host]:
+    """A project whose users and sessions are in a database without a pool, `default`.
+
+    Its workers use the pool `shop`.
+    """
     name = str(tmp_path / "pooled.sqlite3")
     pooled = {
         "ENGINE": "django_poolrouter.backends.sqlite3",
@@ -69,10 +73,15 @@ def project(tmp_path: Path, use_databases: Any, more_pools: list[str]) -> Iterat
         "replica": {**pooled, "ROUTER": {"REPLICA_OF": "shop"}},
         **dict.fromkeys(more_pools, pooled),
     }
-    project = Project(tmp_path, databases)
+    project = Host(tmp_path)
+    project.environment |= {
+        "DATABASES": json.dumps(databases),
+        "NAMESPACE": "workers",
+        "ALIAS": "shop",
+    }
     use_databases(
         databases,
-        POOLROUTER=project.poolrouter,
+        POOLROUTER={"NAMESPACE": "workers", "RUNTIME_DIR": str(tmp_path / "boards")},
         MIDDLEWARE=MIDDLEWARE,
         SECURE_CSP=CSP,
         ROOT_URLCONF="tests.admin.urls",
@@ -86,7 +95,7 @@ def project(tmp_path: Path, use_databases: Any, more_pools: list[str]) -> Iterat
 
 
 @pytest.fixture
-def make_user(project: Project) -> Callable[..., User]:
+def make_user(project: Host) -> Callable[..., User]:
     """Make users of the admin with the given permissions."""
 
     def make(name: str, *permissions: str) -> User:

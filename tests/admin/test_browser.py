@@ -15,8 +15,8 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from tests.admin.workers import Project
 from tests.databases import eventually
+from tests.host import Host
 
 PAGE = "/admin/poolrouter_admin/pools/"
 
@@ -88,7 +88,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrom
 
 
 @pytest.fixture
-def server(project: Project) -> Iterator[LiveServerThread]:
+def server(project: Host) -> Iterator[LiveServerThread]:
     """This process as the web server of the admin."""
     thread = LiveServerThread("127.0.0.1", StaticFilesHandler, {})
     thread.daemon = True
@@ -114,7 +114,7 @@ def browser(
     driver.delete_all_cookies()
 
 
-def test_page__follows_busy_workers(browser: Browser, project: Project) -> None:
+def test_page__follows_busy_workers(browser: Browser, project: Host) -> None:
     workers = [project.worker().do("use", "use") for _ in range(2)]
     browser.open()
     checkouts = "[data-table=figures] [data-key=shop] [data-cell=checkouts]"
@@ -134,7 +134,7 @@ def test_page__follows_busy_workers(browser: Browser, project: Project) -> None:
     assert browser.complaints() == []
 
 
-def test_full_pool__is_seen_without_colours(browser: Browser, project: Project) -> None:
+def test_full_pool__is_seen_without_colours(browser: Browser, project: Host) -> None:
     worker = project.worker().do("take", "give")
     browser.open()
     eventually(lambda: browser.text(".pools-link").endswith("Live"))
@@ -153,7 +153,7 @@ def test_full_pool__is_seen_without_colours(browser: Browser, project: Project) 
     assert browser.pool("[data-peak=waiting]") == "peak 1"
 
 
-def test_page__keeps_to_a_strict_policy(browser: Browser, project: Project) -> None:
+def test_page__keeps_to_a_strict_policy(browser: Browser, project: Host) -> None:
     browser.open()
     response = Client().get(PAGE)
     assert "script-src 'self'; style-src 'self'" in response["Content-Security-Policy"]
@@ -166,7 +166,7 @@ def test_page__keeps_to_a_strict_policy(browser: Browser, project: Project) -> N
     assert "Content Security Policy" in eventually(browser.complaints)[0]
 
 
-def test_page__follows_the_colour_scheme(browser: Browser, project: Project) -> None:
+def test_page__follows_the_colour_scheme(browser: Browser, project: Host) -> None:
     project.worker().do("take", "take", "take", "wait")
     browser.open()
     seen = {}
@@ -177,7 +177,7 @@ def test_page__follows_the_colour_scheme(browser: Browser, project: Project) -> 
     assert all(a != b for a, b in zip(*seen.values(), strict=True)), seen
 
 
-def test_page__shows_the_figures_without_javascript(browser: Browser, project: Project) -> None:
+def test_page__shows_the_figures_without_javascript(browser: Browser, project: Host) -> None:
     project.worker().do("take", "take", "take", "wait")
     browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
@@ -193,7 +193,7 @@ def test_page__shows_the_figures_without_javascript(browser: Browser, project: P
 
 
 def test_page__says_that_the_server_does_not_answer(
-    browser: Browser, project: Project, server: LiveServerThread
+    browser: Browser, project: Host, server: LiveServerThread
 ) -> None:
     browser.open()
     eventually(lambda: browser.text(".pools-link").endswith("Live"))
@@ -205,14 +205,14 @@ def test_page__says_that_the_server_does_not_answer(
     assert float(browser.style("[data-table=pools]", "opacity")) == 1
 
 
-def test_page__says_that_one_is_signed_out(browser: Browser, project: Project) -> None:
+def test_page__says_that_one_is_signed_out(browser: Browser, project: Host) -> None:
     browser.open()
     eventually(lambda: browser.text(".pools-link").endswith("Live"))
     browser.driver.delete_all_cookies()
     eventually(lambda: "You are signed out" in browser.text(".pools-link"))
 
 
-def test_page__asks_nothing_while_its_tab_is_hidden(browser: Browser, project: Project) -> None:
+def test_page__asks_nothing_while_its_tab_is_hidden(browser: Browser, project: Host) -> None:
     def hide(hidden: str) -> None:
         browser.driver.execute_script(
             f"Object.defineProperty(document, 'hidden', {{configurable: true, value: {hidden}}});"
@@ -243,9 +243,9 @@ NAMES = ["the_very_long_alias_of_a_reporting_replica", *(f"tenant{n}" for n in r
 
 @pytest.mark.parametrize("more_pools", [NAMES], ids=["20 pools"])
 @pytest.mark.parametrize("width", [375, 800, 1280])
-def test_page__needs_no_scrolling_sideways(browser: Browser, project: Project, width: int) -> None:
+def test_page__needs_no_scrolling_sideways(browser: Browser, project: Host, width: int) -> None:
     worker = project.worker().do("take")
-    worker.do("take", "take", "take", "wait", alias=NAMES[0])
+    worker.do(f"on {NAMES[0]}", "take", "take", "take", "wait")
     metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 800}
     browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
@@ -254,6 +254,6 @@ def test_page__needs_no_scrolling_sideways(browser: Browser, project: Project, w
         real = browser.driver.execute_script("return document.documentElement.scrollWidth")
         assert real <= width
         cells = browser.find("[data-table=pools] [data-key=shop]").find_elements(By.XPATH, "*")
-        assert [each.aria_role for each in cells] == ["rowheader", *["cell"] * 6]
+        assert [each.aria_role for each in cells] == ["rowheader", *["cell"] * 7]
     finally:
         browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -16,4 +16,5 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("own/", own_site.urls),
     path("metrics", metrics),
+    path("metrics-of-host", metrics, {"processes": False}),
 ]

@@ -204,7 +204,7 @@ def _figure_table(pools: list[dict[str, Any]]) -> dict[str, Any]:
     names = [
         name
         for name in (pools[0] if pools else {})
-        if any(isinstance(pool[name], (int, float)) for pool in pools)
+        if name in LABELS or any(isinstance(pool[name], (int, float)) for pool in pools)
     ]
     columns = [_column("alias", _("Database"))]
     columns += [_column(name, LABELS.get(name, _spoken(name))) for name in names]
