@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import django
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
+from selenium import webdriver
 
 from tests.host import Host
 
@@ -105,3 +107,18 @@ def make_user(project: Host) -> Callable[..., User]:
         return user
 
     return make
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """Debian's Chromium, which `scripts/setup test` installs."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or "chromium"
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--lang=en"):
+        options.add_argument(argument)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
+    service = webdriver.ChromeService(shutil.which("chromedriver") or "chromedriver")
+    with webdriver.Chrome(options=options, service=service) as driver:
+        driver.set_window_size(1280, 900)
+        yield driver

@@ -2,89 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.test import Client
 from django.test.testcases import LiveServerThread
 from selenium import webdriver
 from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webelement import WebElement
 
+from tests.admin.browser import PAGE, Browser
 from tests.databases import eventually
 from tests.host import Host
-
-PAGE = "/admin/poolrouter_admin/pools/"
-
-
-class Browser:
-    """Chromium with the admin open, signed in."""
-
-    def __init__(self, driver: webdriver.Chrome, address: str) -> None:
-        self.driver = driver
-        self.address = address
-
-    def sign_in(self, user: User) -> None:
-        client = Client()
-        client.force_login(user)
-        self.open("/static/poolrouter_admin/pools.css")  # a cookie needs a page of its site
-        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
-        self.driver.add_cookie({"name": settings.SESSION_COOKIE_NAME, "value": cookie})
-
-    def open(self, path: str = PAGE) -> None:
-        self.driver.get(self.address + path)
-
-    def find(self, css: str) -> WebElement:
-        return self.driver.find_element(By.CSS_SELECTOR, css)
-
-    def text(self, css: str) -> str:
-        # Not WebElement.text, which fails on what the page removes meanwhile.
-        script = f"return document.querySelector({css!r}).textContent"
-        return str(self.driver.execute_script(script))
-
-    def pool(self, cell: str, alias: str = "shop") -> str:
-        return self.text(f"[data-table=pools] [data-key={alias!r}] {cell}")
-
-    def style(self, css: str, name: str) -> str:
-        script = f"return getComputedStyle(document.querySelector({css!r})).{name}"
-        return str(self.driver.execute_script(script))
-
-    def emulate(self, **features: str) -> None:
-        """Set media features, for example a dark colour scheme."""
-        wanted = [{"name": n.replace("_", "-"), "value": v} for n, v in features.items()]
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wanted})
-
-    def cut_off(self, offline: bool) -> None:
-        """Take the network away, or bring it back."""
-        conditions = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
-        self.driver.execute_cdp_cmd("Network.enable", {})
-        self.driver.execute_cdp_cmd(
-            "Network.emulateNetworkConditions", {"offline": offline, **conditions}
-        )
-
-    def complaints(self) -> list[str]:
-        """What the console says since it was asked last: violations of the policy, errors."""
-        messages = [entry["message"] for entry in self.driver.get_log("browser")]
-        return [message for message in messages if "favicon.ico" not in message]
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """Debian's Chromium, which `scripts/setup test` installs."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or "chromium"
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--lang=en"):
-        options.add_argument(argument)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    service = webdriver.ChromeService(shutil.which("chromedriver") or "chromedriver")
-    with webdriver.Chrome(options=options, service=service) as driver:
-        driver.set_window_size(1280, 900)
-        yield driver
 
 
 @pytest.fixture
@@ -108,10 +38,7 @@ def browser(
     browser.sign_in(make_user("operator", "view_pools"))
     browser.complaints()
     yield browser
-    browser.emulate()
-    driver.set_window_size(1280, 900)
-    driver.get("about:blank")
-    driver.delete_all_cookies()
+    browser.leave()
 
 
 def test_page__follows_busy_workers(browser: Browser, project: Host) -> None:
