@@ -86,6 +86,8 @@ class Replicas:
         """Those that reads are balanced over."""
         self.alive: Mapping[str, Candidate] = {c.alias: c for c in candidates}
         """Those that are neither ejected nor drained."""
+        self.all_ready = True
+        """Whether ``ready`` lacks none but drained ones."""
 
     # -- what is known -------------------------------------------------------------------
 
@@ -237,3 +239,4 @@ class Replicas:
             ready = alive
         self.alive = {record.candidate.alias: record.candidate for record in alive}
         self.ready = tuple(record.candidate for record in ready)
+        self.all_ready = len(ready) == len(here)
