@@ -40,7 +40,7 @@ KINDS = {
     "gthread": (*GUNICORN, "--threads=4"),
     "preload": (*GUNICORN, "--threads=4", "--preload"),
     "gevent": (*GUNICORN, "--worker-class=gevent"),
-    "uvicorn": ("uvicorn", "tests.loadsite.asgi:application", "--workers=2", "--lifespan=off"),
+    "uvicorn": ("uvicorn", "tests.serving.asgi:application", "--workers=2", "--lifespan=off"),
     "celery": ("celery", "-A", "tests.loadsite.tasks", "worker", "--concurrency=3", "-l", "ERROR"),
 }
 
