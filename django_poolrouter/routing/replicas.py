@@ -171,7 +171,7 @@ class Replicas:
             news = record.ejected_until is None
             record.ejected_until = self._clock() + COOL_DOWN
             record.hangs = hangs or (record.hangs and not news)
-            record.position = None
+            record.position = record.lag = None
             record.run += 1
             self._publish()
         self._tell(alias)

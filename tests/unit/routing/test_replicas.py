@@ -109,7 +109,7 @@ def test_on_look__tells_what_each_look_found(servers: FakeServers, clock: Clock)
         assert told.pop() == ("r1", state, clock.now - 1000)
     servers.logs["r1"] = ServerFailed("down")
     look(cluster, "r1")
-    assert told.pop()[:2] == ("r1", "ejected")
+    assert told.pop() == ("r1", "ejected", None)
     servers.logs["r1"] = servers.logs["default"]
     clock.now += COOL_DOWN
     look(cluster, "r1")
