@@ -88,19 +88,21 @@ def test_worst__of_all_processes_counts(host: Host, proxy: FaultProxy) -> None:
     stopped, alive = host.worker(), host.worker()
     for worker in (stopped, alive):
         worker.ask("read")
+    eventually(lambda: [process_health(host, w.pid) for w in (stopped, alive)] == ["up"] * 2)
     proxy.mode = "refuse"
     proxy.drop()
-    eventually(lambda: [process_state(host, w.pid) for w in (stopped, alive)] == ["ejected"] * 2)
+    eventually(lambda: [process_health(host, w.pid) for w in (stopped, alive)] == ["ejected"] * 2)
     os.kill(stopped.pid, signal.SIGSTOP)
     try:
         proxy.mode = "pass"
-        eventually(lambda: process_state(host, alive.pid) == "ok", 20)
+        eventually(lambda: process_health(host, alive.pid) == "up", 20)
         assert replica(host)["state"] == "ejected"
     finally:
         os.kill(stopped.pid, signal.SIGCONT)
 
 
-def process_state(host: Host, pid: int) -> str:
+def process_health(host: Host, pid: int) -> str | None:
     [process] = [process for process in host.status()["processes"] if process["pid"] == pid]
-    [state] = [pool["state"] for pool in process["pools"] if pool["alias"] == "unopened"]
-    return str(state)
+    health: str | None
+    [health] = [pool["health"] for pool in process["pools"] if pool["alias"] == "unopened"]
+    return health
