@@ -96,12 +96,12 @@ def points(browser: Browser, alias: str, name: str) -> set[str]:
 def test_page__follows_a_site_under_load(browser: Browser, port: int) -> None:
     browser.sign_in(make_user("operator", "view_pools"))
     browser.open()
-    with visited(port, "/work/20", visitors=2):
+    with visited(port, "/busy/20", visitors=2):
         eventually(lambda: browser.pool(".pools-badge", "orders") == "OK", 30)
         before = figure(browser, "checkouts")
         eventually(lambda: figure(browser, "checkouts") > before, 30)
         eventually(lambda: browser.pool("[data-cell=lag_s]", "orders1") != "\N{EN DASH}", 30)
-    with visited(port, "/work/200", visitors=20):
+    with visited(port, "/busy/200", visitors=20):
         eventually(lambda: browser.pool(".pools-badge", "orders") == "Full, callers wait", 30)
         assert browser.text("[data-alarm]").startswith("Callers wait: orders")
         bar = "[data-key=orders] .pools-used"
@@ -122,7 +122,7 @@ def test_page__draws_the_lag_of_a_replica(
 ) -> None:
     browser.sign_in(make_user("operator", "view_pools"))
     replica = site.node("orders1")
-    with visited(port, "/work/20", visitors=2):
+    with visited(port, "/busy/20", visitors=2):
         browser.open()
         eventually(lambda: browser.pool("[data-cell=lag_s]", "orders1") == "none", 30)
         postgresql.sql(replica, "SELECT pg_wal_replay_pause()")

@@ -28,6 +28,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("own/", own_site.urls),
     path("metrics", metrics),
-    path("work/<int:milliseconds>", work),
+    path("busy/<int:milliseconds>", work),
     path("metrics-of-host", metrics, {"processes": False}),
 ]

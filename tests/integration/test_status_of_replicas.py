@@ -37,8 +37,11 @@ def proxy(servers: Cluster, fault_proxy: Callable[[int], FaultProxy]) -> FaultPr
 
 
 @pytest.fixture
-def host(host: Host, server: Vendor, proxy: FaultProxy) -> Host:
-    """A project whose `unopened` is a replica on a server of its own."""
+def host(proxy: FaultProxy, host: Host, server: Vendor) -> Host:
+    """A project whose `unopened` is a replica on a server of its own.
+
+    Its workers end before the proxy does, which they would try to reach.
+    """
     entry = {"ENGINE": ENGINES[server.name], **server.settings}
     host.environment |= {
         "SERVER": json.dumps(entry),
@@ -76,7 +79,7 @@ def test_lag__is_told_by_who_reads_from_the_replica(
 def test_replica_that_fails__is_told_to_be_ejected_and_back(host: Host, proxy: FaultProxy) -> None:
     host.worker().ask("read")
     eventually(lambda: replica(host)["health"] == "up")
-    proxy.mode = "refuse"
+    proxy.mode = "reject"
     proxy.drop()
     eventually(lambda: replica(host)["health"] == "ejected")
     assert replica(host)["state"] == "ejected"
@@ -89,7 +92,7 @@ def test_worst__of_all_processes_counts(host: Host, proxy: FaultProxy) -> None:
     for worker in (stopped, alive):
         worker.ask("read")
     eventually(lambda: [process_health(host, w.pid) for w in (stopped, alive)] == ["up"] * 2)
-    proxy.mode = "refuse"
+    proxy.mode = "reject"
     proxy.drop()
     eventually(lambda: [process_health(host, w.pid) for w in (stopped, alive)] == ["ejected"] * 2)
     os.kill(stopped.pid, signal.SIGSTOP)
