@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import os
 from collections.abc import Iterator, Mapping
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ READERS = (
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 )
+GUNICORN_FILE = "gunicorn.conf.py"
 # Options that Django's own pool does not have.
 OURS = {"profile", *CHECKS} - {"reset", "max_idle", "max_waiting"}
 
@@ -51,7 +53,7 @@ def _configs() -> Iterator[tuple[str, PoolConfig]]:
 
 
 def _check_threads(configs: Mapping[str, PoolConfig]) -> Iterator[CheckMessage]:
-    for source, threads in conf.declared_threads().items():
+    for source, threads in {**conf.declared_threads(), **_gunicorns_threads()}.items():
         for alias, config in configs.items():
             if threads > config.max:
                 yield Warning(
@@ -61,6 +63,27 @@ def _check_threads(configs: Mapping[str, PoolConfig]) -> Iterator[CheckMessage]:
                     hint="Use fewer threads, or a pool that has a connection for each.",
                     id="poolrouter.W020",
                 )
+
+
+def _gunicorns_threads() -> dict[str, int]:
+    """Return the threads of gunicorn's workers, by what says so.
+
+    The environment wins, then the file that gunicorn reads of itself; that is not run here,
+    so a number that it computes is not known.
+    """
+    words = os.environ.get("GUNICORN_CMD_ARGS", "").replace("=", " ").split()
+    for name, value in pairwise(words):
+        if name == "--threads" and value.isdigit():
+            return {"GUNICORN_CMD_ARGS": int(value)}
+    try:
+        statements = ast.parse(Path(GUNICORN_FILE).read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return {}
+    for statement in statements:
+        match statement:
+            case ast.Assign([ast.Name("threads")], ast.Constant(int(threads))):
+                return {GUNICORN_FILE: threads}
+    return {}
 
 
 def _check_place(middleware: str) -> Iterator[CheckMessage]:

@@ -6,10 +6,8 @@ overrides POOLROUTER or DATABASES.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django.conf import settings
@@ -245,17 +243,12 @@ def middleware_places(path: str) -> list[int]:
 
 
 def declared_threads() -> dict[str, int]:
-    """Return the threads that a process is said to have, by what says so."""
-    found = {}
-    words = os.environ.get("GUNICORN_CMD_ARGS", "").replace("=", " ").split()
-    for name, value in pairwise(words):
-        if name == "--threads" and value.isdigit():
-            found["GUNICORN_CMD_ARGS"] = int(value)
+    """Return the threads that the settings let a process have, by what says so."""
     concurrency = getattr(settings, "CELERY_WORKER_CONCURRENCY", None)
     shares_process = getattr(settings, "CELERY_WORKER_POOL", None) in THREAD_POOLS
     if isinstance(concurrency, int) and shares_process:
-        found["CELERY_WORKER_CONCURRENCY"] = concurrency
-    return found
+        return {"CELERY_WORKER_CONCURRENCY": concurrency}
+    return {}
 
 
 def problems() -> list[Problem]:

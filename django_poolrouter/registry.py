@@ -20,7 +20,7 @@ from .errors import ReplicaUnavailable
 from .manager import PoolManager
 from .options import ConfigError
 from .pooling import Housekeeper, Page, PoolConfig
-from .routing import Cluster, ClusterConfig, Monitor, NoReplica, Topology
+from .routing import Cluster, ClusterConfig, Monitor, NoReplica, OnLook, Topology
 from .servers import PooledServers
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class Registry:
         """Called in a forked child, after the pools were dropped."""
         self.drained: Callable[[], Collection[str]] = frozenset
         """Tells which replicas an operator has taken out of routing."""
+        self.note_health: OnLook = lambda alias, state, lag: None
+        """Shows to others how a replica was found."""
         self._start()
 
     def _start(self) -> None:
@@ -193,6 +195,7 @@ class Registry:
             PooledServers() if conf.has_servers(config) else None,
             tells_positions=conf.tells_positions(config),
             on_change=partial(signals.tell_of_replica, config.primary),
+            on_look=self.note_health,
         )
 
     def leave_out(self, replicas: Collection[str]) -> None:

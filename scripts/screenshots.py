@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 import psycopg
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -48,10 +49,20 @@ def main() -> None:
             time.sleep(CALM)
             with Traffic(address), Traffic(address), Traffic(address):
                 time.sleep(BUSY)
-                with reviews_locked(databases.environment):
-                    WebDriverWait(driver, 60).until(lambda _: driver.find_elements(*FULL))
-                    for scheme in ("light", "dark"):
-                        take(driver, scheme)
+                while not take_full(driver, databases.environment):
+                    time.sleep(CALM)
+
+
+def take_full(driver: webdriver.Chrome, environment: dict[str, str]) -> bool:
+    """Take the pictures while a pool is full; False if the page's own requests waited too."""
+    with reviews_locked(environment):
+        try:
+            WebDriverWait(driver, 10).until(lambda _: driver.find_elements(*FULL))
+        except TimeoutException:
+            return False
+        for scheme in ("light", "dark"):
+            take(driver, scheme)
+    return True
 
 
 @contextmanager

@@ -31,7 +31,7 @@ POOLROUTER = {
 NAME = os.environ["NAME"]
 SERVER = json.loads(os.environ.get("SERVER", "{}"))
 MORE = SERVER.pop("MORE_OPTIONS", {})
-DATABASES = {
+DATABASES = json.loads(os.environ.get("DATABASES", "null")) or {
     "default": {
         "ENGINE": "django_poolrouter.backends.sqlite3", "NAME": NAME,
         **SERVER, "OPTIONS": {"pool": "tiny", **MORE},
@@ -47,22 +47,27 @@ DATABASES = {
 }
 """
 WORKER = """
-import sys, threading
+import os, sys, threading, time
 import django; django.setup()
-from django.db import connection
 from django_poolrouter import clusters, pools
-pool = pools["default"]
+pool = pools[os.environ.get("ALIAS", "default")]
 leases = []
+def use(pool):
+    while True:
+        with pool.connection() as raw:
+            raw.execute("SELECT 1")
+            time.sleep(0.05)
 for line in sys.stdin:
     match line.split():
+        case ["on", alias]: pool = pools[alias]
         case ["take"]: leases.append(pool.checkout())
         case ["give"]: lease = leases.pop(); lease.pool.checkin(lease)
         case ["run", *sql]: leases[-1].connection.cursor().execute(" ".join(sql))
         case ["wait"]: threading.Thread(target=pool.checkout, daemon=True).start()
+        case ["use"]: threading.Thread(target=use, args=[pool], daemon=True).start()
         case ["fork"]:
-            import os
             if os.fork() == 0:
-                import time; time.sleep(60); os._exit(0)
+                time.sleep(60); os._exit(0)
         case ["close"]: pools.dispose_all()
         case ["thread"]: print(threading.get_ident())
         case ["read"]:
@@ -93,6 +98,11 @@ class Host:
         worker = Worker(self.environment | environment)
         self.workers.append(worker)
         return worker
+
+    def end(self) -> None:
+        """Kill all workers that live."""
+        for worker in self.workers:
+            worker.end()
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run django-admin from a folder and environment that share little with the workers'."""
@@ -139,6 +149,7 @@ class Worker:
         self.pid = self.process.pid
 
     def do(self, *verbs: str) -> Worker:
+        """Do one thing after the other; see WORKER."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         for verb in verbs:

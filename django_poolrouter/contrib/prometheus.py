@@ -6,7 +6,8 @@ target for each host is right, and prometheus_client's multiprocess folder is no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -22,11 +23,12 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from ..status import replicas
 from ..status.document import document
 from ..status.report import STATES, collect
 
-LABELS = ("alias", "role", "cluster")
-FACTS = ("vendor", "profile")
+# What is read of the document.
+KEYS = ("pools", "processes", "wait_bounds_s", "warnings")
 WAIT_TIME = "db_client_connection_wait_time_seconds"
 
 
@@ -42,13 +44,35 @@ class Figure(NamedTuple):
     """The value of the label of that name, where one metric has several figures."""
 
 
+class Level(NamedTuple):
+    """Whose pools are told of: all of the host's together, or each process's own."""
+
+    labels: tuple[str, ...]
+    facts: tuple[str, ...]
+    """What is told of a pool but in figures."""
+    prefix: str = ""
+    """In place of others: one sum over both levels would count all twice."""
+
+    def name(self, name: str) -> str:
+        """Return the name of a metric on this level."""
+        if not self.prefix:
+            return name
+        return self.prefix + name.removeprefix("db_client_").removeprefix("poolrouter_")
+
+    def values(self, pool: Mapping[str, Any]) -> list[str]:
+        """Return the values of the labels."""
+        return [str(pool[label] or "") for label in self.labels]
+
+
+HOST = Level(("alias", "role", "cluster"), ("vendor", "profile"))
+PROCESS = Level(("pid", "alias"), ("profile",), "poolrouter_process_")
+
 GAUGES = (
     Figure("in_use", "db_client_connection_count", "Open connections by state.", "used"),
     Figure("idle", "db_client_connection_count", "Open connections by state.", "idle"),
     Figure("max", "db_client_connection_max", "Most connections at once."),
     Figure("size", "db_client_connection_idle_max", "Connections kept when idle (pool_size)."),
     Figure("waiting", "db_client_connection_pending_requests", "Callers that wait."),
-    Figure("processes", "poolrouter_processes", "Live processes that have opened the pool."),
     Figure("peak_open", "poolrouter_connection_peak_open", "Most that were open at once."),
     Figure("open", "poolrouter_connection_open", "Open connections, used and idle."),
     Figure("overflow", "poolrouter_connection_overflow", "Open connections above pool_size."),
@@ -68,11 +92,11 @@ GAUGES = (
         "poolrouter_connection_p95_wait_seconds",
         "Within what time 95 % of the callers were served, since the first process started.",
     ),
+    Figure("lag_s", "poolrouter_replica_lag_seconds", "How far a replica is behind."),
 )
 # Counters, whose names end in `_total` when they are exported.
 COUNTERS = (
     Figure("timeouts", "db_client_connection_timeouts", "Callers that gave up waiting."),
-    Figure("ended_processes", "poolrouter_processes_ended", "Processes that used it and ended."),
     Figure("checkouts", "poolrouter_connection_checkouts", "Leases given."),
     Figure("waits", "poolrouter_connection_waits", "Leases that had to wait."),
     Figure("refused", "poolrouter_connection_refused", "Callers refused by max_waiting."),
@@ -87,83 +111,133 @@ COUNTERS = (
     Figure("leaks", "poolrouter_connection_leaks", "Leases reported as held too long."),
 )
 
+# What is one of some words, exported as 0 or 1 for each of them.
+WORDS = {
+    Figure("state", "poolrouter_pool_state", "1 for the state that it is in."): STATES,
+    Figure("health", "poolrouter_replica_health", "1 for how it was found."): replicas.STATES,
+}
+# Of all processes together alone.
+PROCESSES = Figure("processes", "poolrouter_processes", "Live processes that have the pool.")
+ENDED = Figure("ended_processes", "poolrouter_processes_ended", "Ended ones that had it.")
+
+Pools = Sequence[Mapping[str, Any]]
+
 
 class PoolCollector(Collector):
-    """Reads the report of the host at each scrape; keeps nothing itself."""
+    """Reads the report of the host at each scrape; keeps nothing itself.
+
+    Args:
+        processes: whether to export the figures of each process too, with its pid.
+
+    """
+
+    def __init__(self, *, processes: bool = True) -> None:
+        self._processes = processes
 
     def collect(self) -> Iterable[Metric]:
         """Return all metrics with the figures of this moment."""
-        return list(_metrics(document(collect())))
+        return list(self._metrics(document(collect())))
 
     def describe(self) -> Iterable[Metric]:
         """Return all metrics without figures, so that registering reads nothing."""
-        return list(_metrics({"pools": [], "wait_bounds_s": ()}))
+        nothing: dict[str, Any] = dict.fromkeys(KEYS, ())
+        return list(self._metrics(nothing))
+
+    def _metrics(self, told: Mapping[str, Any]) -> Iterator[Metric]:
+        pools, bounds = told["pools"], told["wait_bounds_s"]
+        yield from _of_pools(pools, bounds, HOST)
+        yield from _families([PROCESSES], GaugeMetricFamily, pools, HOST)
+        yield from _families([ENDED], CounterMetricFamily, pools, HOST)
+        warnings = "What poolstatus could not read, in lines of its warnings."
+        yield GaugeMetricFamily("poolrouter_warnings", warnings, value=len(told["warnings"]))
+        if self._processes:
+            processes = told["processes"]
+            each = [{**pool, "pid": p["pid"]} for p in processes for pool in p["pools"]]
+            yield from _of_pools(each, bounds, PROCESS)
+            yield _starts(processes)
 
 
-def register(registry: CollectorRegistry = REGISTRY) -> None:
-    """Add the pools to what a registry exports, by default to prometheus_client's own."""
-    registry.register(PoolCollector())
+def register(registry: CollectorRegistry = REGISTRY, *, processes: bool = True) -> None:
+    """Add the pools to what a registry exports, by default to prometheus_client's own.
+
+    Args:
+        registry: of prometheus_client.
+        processes: as for ``PoolCollector``.
+
+    """
+    registry.register(PoolCollector(processes=processes))
 
 
-def metrics(request: HttpRequest) -> HttpResponse:
+def metrics(request: HttpRequest, *, processes: bool = True) -> HttpResponse:
     """Answer a scrape with the metrics of the pools alone, in the format that it asks for."""
     registry = CollectorRegistry()
-    register(registry)
+    register(registry, processes=processes)
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return HttpResponse(encode(registry), content_type=content_type)
 
 
-def _metrics(told: Mapping[str, Any]) -> Iterator[Metric]:
-    pools = told["pools"]
-    yield from _families(GAUGES, GaugeMetricFamily, pools)
-    yield from _families(COUNTERS, CounterMetricFamily, pools)
-    yield _waits(pools, told["wait_bounds_s"])
-    yield _states(pools)
-    facts = InfoMetricFamily("poolrouter_pool", "What a pool is.", labels=LABELS)
+def _of_pools(pools: Pools, bounds: Iterable[float], level: Level) -> Iterator[Metric]:
+    """Return what is told alike on both levels."""
+    yield from _families(GAUGES, GaugeMetricFamily, pools, level)
+    yield from _families(COUNTERS, CounterMetricFamily, pools, level)
+    yield _waits(pools, bounds, level)
+    for figure, words in WORDS.items():
+        yield _words(figure, words, pools, level)
+    info = InfoMetricFamily(level.name("poolrouter_pool"), "What a pool is.", labels=level.labels)
     for pool in pools:
-        facts.add_metric(_labels(pool), {name: pool[name] for name in FACTS})
-    yield facts
+        info.add_metric(level.values(pool), {name: pool[name] for name in level.facts})
+    yield info
 
 
-def _waits(pools: list[Mapping[str, Any]], bounds: Iterable[float]) -> Metric:
+def _waits(pools: Pools, bounds: Iterable[float], level: Level) -> Metric:
     """Return how long all callers waited: some not at all, some in vain."""
-    metric = HistogramMetricFamily(WAIT_TIME, "Waits for a connection.", labels=LABELS)
+    name = level.name(WAIT_TIME)
+    metric = HistogramMetricFamily(name, "Waits for a connection.", labels=level.labels)
     names = [*map(str, bounds), "+Inf"]
     for pool in pools:
         at_once = max(0, pool["checkouts"] - pool["waits"])
         reached = [at_once + count for count in accumulate(pool["wait_buckets"])]
         buckets = list(zip(names, reached, strict=True))
-        metric.add_metric(_labels(pool), buckets, sum_value=pool["waited_s"])
+        metric.add_metric(level.values(pool), buckets, sum_value=pool["waited_s"])
     return metric
 
 
-def _states(pools: list[Mapping[str, Any]]) -> Metric:
-    metric = GaugeMetricFamily(
-        "poolrouter_pool_state", "1 for the state that it is in.", labels=[*LABELS, "state"]
-    )
+def _words(figure: Figure, words: Iterable[str], pools: Pools, level: Level) -> Metric:
+    """Return a figure that is one of some words: 1 for that, and 0 for the others."""
+    key = figure.key
+    labels = [*level.labels, key]
+    metric = GaugeMetricFamily(level.name(figure.name), figure.help, labels=labels)
     for pool in pools:
-        for state in STATES:
-            metric.add_metric([*_labels(pool), state], pool["state"] == state)
+        for word in words if pool[key] is not None else ():
+            metric.add_metric([*level.values(pool), word], pool[key] == word)
+    return metric
+
+
+def _starts(processes: Sequence[Mapping[str, Any]]) -> Metric:
+    metric = GaugeMetricFamily(
+        "poolrouter_process_start_time_seconds",
+        "When a process started, in seconds since the epoch.",
+        labels=["pid", "command"],
+    )
+    for process in processes:
+        started = datetime.fromisoformat(process["started_at"]).timestamp()
+        metric.add_metric([str(process["pid"]), process["command"]], started)
     return metric
 
 
 def _families(
-    figures: tuple[Figure, ...],
+    figures: Iterable[Figure],
     family: Callable[..., GaugeMetricFamily | CounterMetricFamily],
-    pools: list[Mapping[str, Any]],
+    pools: Pools,
+    level: Level,
 ) -> Iterator[Metric]:
     found: dict[str, GaugeMetricFamily | CounterMetricFamily] = {}
     for figure in figures:
+        name = level.name(figure.name)
         extra = [] if figure.state is None else [figure.state]
-        metric = found.setdefault(
-            figure.name,
-            family(figure.name, figure.help, labels=[*LABELS, *(["state"] if extra else [])]),
-        )
+        labels = [*level.labels, *(["state"] if extra else [])]
+        metric = found.setdefault(name, family(name, figure.help, labels=labels))
         for pool in pools:
             if pool[figure.key] is not None:
-                metric.add_metric([*_labels(pool), *extra], pool[figure.key])
+                metric.add_metric([*level.values(pool), *extra], pool[figure.key])
     yield from found.values()
-
-
-def _labels(pool: Mapping[str, Any]) -> list[str]:
-    return [pool[name] or "" for name in LABELS]

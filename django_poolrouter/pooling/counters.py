@@ -15,7 +15,7 @@ from typing import Any
 from .config import PoolConfig
 from .histogram import WAIT_BUCKETS, quantile
 
-POOL_WORDS = 40  # a few to spare
+POOL_WORDS = 48  # a few to spare
 CELL_WORDS = 8
 
 # Words of the pool, written under the pool's lock.
@@ -40,6 +40,8 @@ CELL_WORDS = 8
     PEAK_OPEN,
     BUCKETS,  # the first of WAIT_BUCKETS words: waits by their length
 ) = range(19)
+# Words that the pool leaves alone: for what the floors above know of its server.
+NOTES = BUCKETS + WAIT_BUCKETS
 
 # Words of one entry, its cell.
 (

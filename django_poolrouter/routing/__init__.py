@@ -5,7 +5,7 @@ from .cluster import Cluster, Decision, Topology
 from .config import ClusterConfig, ReplicaConfig, parse_clusters
 from .monitor import Monitor
 from .positions import Position
-from .replicas import Replicas
+from .replicas import OnLook, Replicas, State
 from .scopes import Scope, current_scope, scope
 from .servers import NoReplica, NotAsked, ServerFailed
 from .using import Using
@@ -20,11 +20,13 @@ __all__ = [
     "Monitor",
     "NoReplica",
     "NotAsked",
+    "OnLook",
     "Position",
     "ReplicaConfig",
     "Replicas",
     "Scope",
     "ServerFailed",
+    "State",
     "Topology",
     "Using",
     "current_scope",

@@ -11,7 +11,7 @@ from . import rules
 from .asking import Asker
 from .balancers import Balancer, Candidate
 from .config import ClusterConfig
-from .replicas import OnChange, Replicas
+from .replicas import OnChange, OnLook, Replicas
 from .scopes import Scope, Transaction
 from .servers import NoReplica, Servers
 from .using import wish
@@ -36,6 +36,7 @@ class Cluster:
         tells_positions: whether the servers are of a kind that has positions.
         clock: monotonic seconds.
         on_change: called with a replica that was ejected, or, and True, is back.
+        on_look: called with a replica, its state and its lag, each time it was looked at.
 
     """
 
@@ -49,6 +50,7 @@ class Cluster:
         tells_positions: bool = False,
         clock: Callable[[], float] = time.monotonic,
         on_change: OnChange = lambda alias, is_back: None,
+        on_look: OnLook = lambda alias, state, lag: None,
     ) -> None:
         self.config = config
         self.primary = config.primary
@@ -70,6 +72,7 @@ class Cluster:
             spare_primary=config.fallback == "primary",
             clock=clock,
             on_change=on_change,
+            on_look=on_look,
         )
         """What this process knows of the replicas."""
         self.asker = Asker(self.primary, self.known, servers, clock) if servers else None

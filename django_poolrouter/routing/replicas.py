@@ -16,8 +16,9 @@ from .balancers import Candidate
 from .lag import History
 from .positions import Position
 
-OnChange = Callable[[str, bool], object]
 State = Literal["up", "lagging", "ejected", "drained"]
+OnChange = Callable[[str, bool], object]
+OnLook = Callable[[str, State, float | None], object]
 
 # Seconds from a failure to the next probe.
 COOL_DOWN = 3.0
@@ -53,6 +54,8 @@ class Replicas:
             the primary.
         clock: monotonic seconds.
         on_change: called with an alias that was ejected, or, and True, is back.
+        on_look: called with an alias, its state and its lag, each time when it answered or
+            failed to.
 
     """
 
@@ -64,11 +67,13 @@ class Replicas:
         spare_primary: bool,
         clock: Callable[[], float],
         on_change: OnChange,
+        on_look: OnLook,
     ) -> None:
         self._max_lag = max_lag
         self._spare_primary = spare_primary
         self._clock = clock
         self._on_change = on_change
+        self._on_look = on_look
         # The lock guards all that follows, for a few instructions at a time.
         self._lock = threading.Lock()
         self._records = {candidate.alias: _Record(candidate) for candidate in candidates}
@@ -81,6 +86,8 @@ class Replicas:
         """Those that reads are balanced over."""
         self.alive: Mapping[str, Candidate] = {c.alias: c for c in candidates}
         """Those that are neither ejected nor drained."""
+        self.all_ready = True
+        """Whether ``ready`` lacks none but drained ones."""
 
     # -- what is known -------------------------------------------------------------------
 
@@ -124,6 +131,7 @@ class Replicas:
                 record.lag = self._history.lag(position, now)
                 record.lags = self._lags(position, record.lag, now)
                 self._publish()
+        self._tell(alias)
 
     def forget(self, alias: str) -> None:
         """Something connects to a replica: perhaps because it was started anew.
@@ -163,9 +171,10 @@ class Replicas:
             news = record.ejected_until is None
             record.ejected_until = self._clock() + COOL_DOWN
             record.hangs = hangs or (record.hangs and not news)
-            record.position = None
+            record.position = record.lag = None
             record.run += 1
             self._publish()
+        self._tell(alias)
         if news:
             self._on_change(alias, False)
         return news
@@ -178,6 +187,7 @@ class Replicas:
             record.ejected_until = None
             record.hangs = False
             self._publish()
+        self._tell(alias)
         if news:
             self._on_change(alias, True)
 
@@ -204,6 +214,9 @@ class Replicas:
                 record.drained = alias in drained
             self._publish()
 
+    def _tell(self, alias: str) -> None:
+        self._on_look(alias, self.state(alias), self.lag(alias))
+
     # -- who may be read ---------------------------------------------------------------------
 
     def _lags(self, position: Position | None, lag: float | None, now: float) -> bool:
@@ -226,3 +239,4 @@ class Replicas:
             ready = alive
         self.alive = {record.candidate.alias: record.candidate for record in alive}
         self.ready = tuple(record.candidate for record in ready)
+        self.all_ready = len(ready) == len(here)

@@ -25,8 +25,9 @@ from ..pooling.counters import (
     add,
     read,
 )
-from . import files, layout, retired
+from . import files, layout, replicas, retired
 from .folders import readable_folders
+from .replicas import Health
 from .retired import Retired
 
 try:
@@ -67,14 +68,21 @@ class ProcessPool:
     profile: str
     status: PoolStatus
     connections: tuple[ConnectionReport, ...] = ()
+    health: Health | None = None
+    """How this process found the replica that it leads to; None where nobody looked."""
 
     @property
     def state(self) -> str:
-        """One word for how it fares: "ok", "busy", "waiting" or "exhausted"."""
+        """One word for how it fares, one of ``report.STATES``: the worst that is true."""
         status = self.status
+        found = self.health.state if self.health else "up"
         if status.waiting:
             return "exhausted" if status.checkedout >= status.max else "waiting"
-        return "busy" if status.checkedout >= 0.9 * status.max else "ok"
+        if found == "ejected":
+            return found
+        if status.checkedout >= 0.9 * status.max:
+            return "busy"
+        return "lagging" if found == "lagging" else "ok"
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +236,7 @@ def _pool(meta: dict[str, Any], words: list[int], now: int) -> ProcessPool:
         meta["profile"],
         read(words, now),
         tuple(_connections(words, now)),
+        replicas.read(words, now),
     )
 
 
@@ -252,4 +261,5 @@ def _merge(one: ProcessPool, other: ProcessPool) -> ProcessPool:
         one.profile,
         add([one.status, other.status]),
         one.connections + other.connections,
+        replicas.worst([one.health, other.health]),
     )

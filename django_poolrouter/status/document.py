@@ -9,6 +9,7 @@ from typing import Any
 from ..pooling import PoolStatus
 from ..pooling.histogram import WAIT_BOUNDS
 from .rates import Rates
+from .replicas import Health
 from .report import (
     VERSION,
     ConnectionReport,
@@ -44,6 +45,7 @@ def _pool(pool: PoolReport, rates: Mapping[str, Rates] | None) -> dict[str, Any]
         "processes": pool.processes,
         "ended_processes": pool.ended,
         "state": pool.state,
+        **_health(pool.health),
         **figures(pool.status),
     }
     if rates is not None:
@@ -65,6 +67,7 @@ def _process_pool(pool: ProcessPool, connections: bool) -> dict[str, Any]:
         "alias": pool.alias,
         "profile": pool.profile,
         "state": pool.state,
+        **_health(pool.health),
         **figures(pool.status),
     }
     if connections:
@@ -81,6 +84,14 @@ def _connection(connection: ConnectionReport) -> dict[str, Any]:
         "thread": connection.thread,
         "backend": connection.backend,
         "server": asdict(connection.server) if connection.server else None,
+    }
+
+
+def _health(health: Health | None) -> dict[str, Any]:
+    lag = health.lag_s if health else None
+    return {
+        "health": health.state if health else None,
+        "lag_s": None if lag is None else round(lag, 3),
     }
 
 

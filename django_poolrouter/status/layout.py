@@ -17,7 +17,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-MAGIC = int.from_bytes(b"DJPOOLR2", "little")
+MAGIC = int.from_bytes(b"DJPOOLR3", "little")
 SEGMENT_MAGIC = int.from_bytes(b"DJPOOLS2", "little")
 HEADER = mmap.ALLOCATIONGRANULARITY
 ORDERS = 2  # the word of the header with the number of the last order

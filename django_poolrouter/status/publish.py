@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from .. import conf
 from ..pooling import Page
 from ..pooling.counters import words_needed
-from . import files, layout, orders
+from . import files, layout, orders, replicas
 from .boards import clear_away
 from .folders import candidates, prepare
 from .orders import Follower
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ..database_pool import DatabasePool
     from ..pooling import PoolConfig
     from ..registry import Registry
+    from ..routing import State
 
 logger = logging.getLogger("django_poolrouter.status")
 
@@ -54,12 +55,14 @@ class Publisher:
         self._lock = threading.Lock()  # guards the fields below
         self._board: Board | None = None
         self._follower: Follower | None = None
+        self._words: dict[str, list[memoryview]] = {}
         self._has_told = False
 
     def start(self) -> None:
         """Show all pools that are made from now on."""
         self._registry.publish = self.page
         self._registry.drained = orders.drained
+        self._registry.note_health = self.note_health
         self._registry.after_fork.append(self._after_fork)
         # Before the pools register theirs, so it runs after they were closed.
         atexit.register(self._remove)
@@ -75,10 +78,17 @@ class Publisher:
                     self._follower = self._follow(self._board)
                 if self._follower is not None:
                     self._registry.housekeeper.watch(self._follower)
-                return Page(self._board.add_segment({**meta, "words": words}, words))
+                page = Page(self._board.add_segment({**meta, "words": words}, words))
             except (OSError, AttributeError) as error:  # the latter on Windows
                 self._tell(f"pool {pool.alias!r} is not shown to poolstatus: {error}")
-        return Page.private(config.max)
+                return Page.private(config.max)
+            self._words.setdefault(pool.alias, []).append(page.words)
+            return page
+
+    def note_health(self, alias: str, state: State, lag: float | None) -> None:
+        """Show how a replica was found; called by whichever thread asked it."""
+        for words in self._words.get(alias, ()):
+            replicas.note(words, state, lag, time.monotonic_ns())
 
     def _follow(self, board: Board) -> Follower | None:
         """Take orders, if the settings say so."""
@@ -97,6 +107,7 @@ class Publisher:
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
         self._follower = None
+        self._words = {}
         board, self._board = self._board, None
         if board is not None:
             board.close()

@@ -12,15 +12,16 @@ from .. import conf
 from ..options import ConfigError
 from ..pooling import PoolStatus
 from ..pooling.counters import add
-from . import orders
+from . import orders, replicas
 from .boards import ConnectionReport, ProcessPool, ProcessReport, read_boards
+from .replicas import Health
 from .retired import Retired
 
 __all__ = ["ConnectionReport", "PoolReport", "ProcessPool", "ProcessReport", "Report", "collect"]
 
 VERSION = 1
 # From good to bad: a pool is as bad as in the worst of its processes.
-STATES = ("unused", "ok", "drained", "busy", "waiting", "exhausted")
+STATES = ("unused", "ok", "lagging", "drained", "busy", "ejected", "waiting", "exhausted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class PoolReport:
     """One of STATES."""
     ended: int = 0
     """Processes that used it and have ended."""
+    health: Health | None = None
+    """How a replica was found; None where no process looked lately."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,7 @@ def _sum_up(
             status=add([*statuses, *_counted(ended.pools, alias)]),
             state=_state(found, drained=alias in drained),
             ended=ended.processes.get(alias, 0),
+            health=replicas.worst(pool.health for pool in found),
         )
 
 

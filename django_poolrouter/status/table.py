@@ -25,11 +25,14 @@ QUERY_WIDTH = 80
 def pool_rows(report: Report, rates: Mapping[str, Rates] | None = None) -> list[Row]:
     """Return a row for each alias, under a heading; with its rates where they are given."""
     speeds = RATES if rates is not None else ()
-    rows: list[Row] = [("ALIAS", "ROLE", "PROFILE", "PROCS", *FIGURES, *speeds, "STATE")]
+    has_lag = any(pool.role == "replica" for pool in report.pools)
+    lags = ("LAG",) if has_lag else ()
+    rows: list[Row] = [("ALIAS", "ROLE", "PROFILE", "PROCS", *FIGURES, *speeds, *lags, "STATE")]
     for pool in report.pools:
         head = (pool.alias, role(pool), pool.profile, str(pool.processes))
         speed = _rates(rates.get(pool.alias)) if rates is not None else ()
-        rows.append((*head, *_figures(pool.status), *speed, pool.state))
+        lag = (_or_dash(pool.health.lag_s if pool.health else None),) if has_lag else ()
+        rows.append((*head, *_figures(pool.status), *speed, *lag, pool.state))
     return rows
 
 

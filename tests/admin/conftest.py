@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,9 @@ import django
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
+from selenium import webdriver
 
-from tests.admin.workers import Project
+from tests.host import Host
 
 POOL = {"pool_size": 2, "max_overflow": 1, "pool_timeout": 30}
 CSP = {"default-src": ["'none'"]}
@@ -51,8 +54,11 @@ def more_pools() -> list[str]:
 
 
 @pytest.fixture
-def project(tmp_path: Path, use_databases: Any, more_pools: list[str]) -> Iterator[Project]:
-    """A project whose users and sessions are in a database without a pool, `default`."""
+def project(tmp_path: Path, use_databases: Any, more_pools: list[str]) -> Iterator[Host]:
+    """A project whose users and sessions are in a database without a pool, `default`.
+
+    Its workers use the pool `shop`.
+    """
     name = str(tmp_path / "pooled.sqlite3")
     pooled = {
         "ENGINE": "django_poolrouter.backends.sqlite3",
@@ -69,10 +75,15 @@ def project(tmp_path: Path, use_databases: Any, more_pools: list[str]) -> Iterat
         "replica": {**pooled, "ROUTER": {"REPLICA_OF": "shop"}},
         **dict.fromkeys(more_pools, pooled),
     }
-    project = Project(tmp_path, databases)
+    project = Host(tmp_path)
+    project.environment |= {
+        "DATABASES": json.dumps(databases),
+        "NAMESPACE": "workers",
+        "ALIAS": "shop",
+    }
     use_databases(
         databases,
-        POOLROUTER=project.poolrouter,
+        POOLROUTER={"NAMESPACE": "workers", "RUNTIME_DIR": str(tmp_path / "boards")},
         MIDDLEWARE=MIDDLEWARE,
         SECURE_CSP=CSP,
         ROOT_URLCONF="tests.admin.urls",
@@ -86,7 +97,7 @@ def project(tmp_path: Path, use_databases: Any, more_pools: list[str]) -> Iterat
 
 
 @pytest.fixture
-def make_user(project: Project) -> Callable[..., User]:
+def make_user(project: Host) -> Callable[..., User]:
     """Make users of the admin with the given permissions."""
 
     def make(name: str, *permissions: str) -> User:
@@ -96,3 +107,18 @@ def make_user(project: Project) -> Callable[..., User]:
         return user
 
     return make
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """Debian's Chromium, which `scripts/setup test` installs."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or "chromium"
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--lang=en"):
+        options.add_argument(argument)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
+    service = webdriver.ChromeService(shutil.which("chromedriver") or "chromedriver")
+    with webdriver.Chrome(options=options, service=service) as driver:
+        driver.set_window_size(1280, 900)
+        yield driver

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,12 +15,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import translation
 
-from django_poolrouter import pools
-from django_poolrouter.contrib.admin import page
+from django_poolrouter import conf, pools
+from django_poolrouter.contrib.admin import admin, page
 from django_poolrouter.contrib.admin.page import duration
 from django_poolrouter.status.document import document
+from django_poolrouter.status.replicas import Health
 from django_poolrouter.status.report import Report, collect
-from tests.admin.workers import Project
+from tests.host import Host
 
 PAGE = "/admin/poolrouter_admin/pools/"
 DATA = PAGE + "data.json"
@@ -57,7 +59,7 @@ def test_page__is_shown_with_the_permission(client: Client, url: str) -> None:
     assert "no-store" in response["Cache-Control"]
 
 
-def test_page__is_shown_to_superusers_and_offers_no_change(project: Project) -> None:
+def test_page__is_shown_to_superusers_and_offers_no_change(project: Host) -> None:
     client = Client()
     client.force_login(User.objects.create_superuser("root"))
     assert client.get(PAGE).status_code == 200
@@ -91,7 +93,7 @@ def test_page__works_on_a_site_of_ones_own(client: Client) -> None:
 # -- what it says -------------------------------------------------------------
 
 
-def test_data__is_of_all_processes(client: Client, project: Project) -> None:
+def test_data__is_of_all_processes(client: Client, project: Host) -> None:
     workers = [project.worker().do("take", "take", "give") for _ in range(2)]
     content = client.get(DATA).json()
     assert content["summary"] == "2 live processes"
@@ -113,7 +115,7 @@ def test_data__is_of_all_processes(client: Client, project: Project) -> None:
     ],
 )
 def test_full_pool__is_called_so(
-    client: Client, project: Project, verbs: list[str], state: str, words: str
+    client: Client, project: Host, verbs: list[str], state: str, words: str
 ) -> None:
     project.worker().do(*verbs)
     shop = row(client)
@@ -121,7 +123,7 @@ def test_full_pool__is_called_so(
     assert f'data-state="{state}"' in client.get(PAGE).content.decode()
 
 
-def test_full_process__is_told_where_others_have_room(client: Client, project: Project) -> None:
+def test_full_process__is_told_where_others_have_room(client: Client, project: Host) -> None:
     project.worker().do("take", "take", "take", "wait")
     project.worker().do("take", "give")
     shop = row(client)
@@ -131,15 +133,15 @@ def test_full_process__is_told_where_others_have_room(client: Client, project: P
     assert client.get(DATA).json()["alarm"] == "Callers wait: shop"
 
 
-def test_page__shows_every_figure_of_the_document(client: Client, project: Project) -> None:
+def test_page__shows_every_figure_of_the_document(client: Client, project: Host) -> None:
     pool = document(collect())["pools"][0]
-    expected = {key for key, value in pool.items() if not isinstance(value, (str, tuple))}
+    expected = {key for key, value in pool.items() if isinstance(value, (int, float))} | {"lag_s"}
     table = client.get(DATA).json()["figures"]
     assert {column["name"] for column in table["columns"]} >= expected
     assert table["rows"][0]["cells"].keys() >= expected
 
 
-def test_standalone_pool__may_come_first(client: Client, project: Project) -> None:
+def test_standalone_pool__may_come_first(client: Client, project: Host) -> None:
     databases = connections.settings
     databases["alone"] = {**databases["shop"], "ROUTER": {}}
     databases["shop"] = databases.pop("shop")  # to the end
@@ -150,21 +152,31 @@ def test_standalone_pool__may_come_first(client: Client, project: Project) -> No
     assert "cluster" not in names
 
 
-def test_lag__has_a_column_where_the_document_tells_it(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("lag", "words"),
+    [(2.5, "2.5 s"), (0.0, "none"), (None, "\N{EN DASH}")],
+)
+def test_lag__has_a_column_where_there_are_replicas(
+    client: Client, monkeypatch: pytest.MonkeyPatch, lag: float | None, words: str
 ) -> None:
-    assert 'data-trace="lag_s"' not in client.get(PAGE).content.decode()
+    def with_health(health: Health) -> Report:
+        report = collect()
+        shop, replica = report.pools
+        return replace(report, pools=(shop, replace(replica, health=health)))
 
-    def with_lag(report: Report) -> dict[str, Any]:
-        told = document(report)
-        for pool in told["pools"]:
-            pool["lag_s"] = 2.5 if pool["role"] == "replica" else None
-        return told
-
-    monkeypatch.setattr(page, "document", with_lag)
+    monkeypatch.setattr(admin, "collect", lambda: with_health(Health("up", lag)))
     assert 'data-trace="lag_s"' in client.get(PAGE).content.decode()
-    assert row(client, "replica")["cells"]["lag_s"] == "2.5 s"
+    assert row(client, "replica")["cells"]["lag_s"] == words
+    assert row(client, "replica")["traces"]["lag_s"]["value"] == lag
     assert row(client, "shop")["traces"]["lag_s"]["value"] is None
+    monkeypatch.setattr(admin, "collect", lambda: with_health(Health("ejected", None)))
+    assert client.get(DATA).json()["alarm"] == "Out of service: replica"
+
+
+def test_lag__has_no_column_without_replicas(client: Client) -> None:
+    connections.settings["replica"]["ROUTER"] = {}
+    conf.forget(setting="DATABASES")
+    assert 'data-trace="lag_s"' not in client.get(PAGE).content.decode()
 
 
 def test_page__tells_what_could_not_be_read(
@@ -182,7 +194,7 @@ def test_page__says_so_when_no_process_is_there(client: Client) -> None:
     assert row(client)["state"] == "unused"
 
 
-def test_page__says_so_when_nothing_is_pooled(client: Client, project: Project) -> None:
+def test_page__says_so_when_nothing_is_pooled(client: Client, project: Host) -> None:
     for alias in ("shop", "replica"):
         connections.settings[alias]["OPTIONS"]["pool"] = False
     assert "No database of this project has a pool." in client.get(PAGE).content.decode()
@@ -198,13 +210,13 @@ def test_duration__is_short_and_in_the_readers_language(seconds: float, words: s
         assert duration(seconds) == words
 
 
-def test_bars__are_drawn_in_every_language(client: Client, project: Project) -> None:
+def test_bars__are_drawn_in_every_language(client: Client, project: Host) -> None:
     project.worker().do("take", "take", "give")
     html = client.get(PAGE, headers={"accept-language": "de"}).content.decode()
     assert 'data-bar="open" width="66.7"' in html  # SVG knows no decimal comma
 
 
-def test_texts__are_escaped(client: Client, project: Project) -> None:
+def test_texts__are_escaped(client: Client, project: Host) -> None:
     connections.settings["shop"]["OPTIONS"]["pool"] = {"profile": "production"}
     connections.settings["<b>"] = {**connections.settings["shop"], "ROUTER": {}}
     html = client.get(PAGE).content.decode()
@@ -215,7 +227,7 @@ def test_texts__are_escaped(client: Client, project: Project) -> None:
 # -- what it costs -------------------------------------------------------------
 
 
-def test_figures__cost_no_query_and_no_connection(client: Client, project: Project) -> None:
+def test_figures__cost_no_query_and_no_connection(client: Client, project: Host) -> None:
     client.get(DATA)
 
     def tables() -> list[str]:
@@ -235,7 +247,7 @@ def test_figures__cost_no_query_and_no_connection(client: Client, project: Proje
     assert pools["shop"].status().connects == 0
 
 
-def test_model__has_no_table_and_stands_in_nobodys_way(project: Project) -> None:
+def test_model__has_no_table_and_stands_in_nobodys_way(project: Host) -> None:
     output = io.StringIO()
     call_command("makemigrations", "--check", "--dry-run", stdout=output)
     assert "No changes" in output.getvalue()

@@ -2,93 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.test import Client
 from django.test.testcases import LiveServerThread
 from selenium import webdriver
 from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webelement import WebElement
 
-from tests.admin.workers import Project
+from tests.admin.browser import PAGE, Browser
 from tests.databases import eventually
-
-PAGE = "/admin/poolrouter_admin/pools/"
-
-
-class Browser:
-    """Chromium with the admin open, signed in."""
-
-    def __init__(self, driver: webdriver.Chrome, address: str) -> None:
-        self.driver = driver
-        self.address = address
-
-    def sign_in(self, user: User) -> None:
-        client = Client()
-        client.force_login(user)
-        self.open("/static/poolrouter_admin/pools.css")  # a cookie needs a page of its site
-        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
-        self.driver.add_cookie({"name": settings.SESSION_COOKIE_NAME, "value": cookie})
-
-    def open(self, path: str = PAGE) -> None:
-        self.driver.get(self.address + path)
-
-    def find(self, css: str) -> WebElement:
-        return self.driver.find_element(By.CSS_SELECTOR, css)
-
-    def text(self, css: str) -> str:
-        # Not WebElement.text, which fails on what the page removes meanwhile.
-        script = f"return document.querySelector({css!r}).textContent"
-        return str(self.driver.execute_script(script))
-
-    def pool(self, cell: str, alias: str = "shop") -> str:
-        return self.text(f"[data-table=pools] [data-key={alias!r}] {cell}")
-
-    def style(self, css: str, name: str) -> str:
-        script = f"return getComputedStyle(document.querySelector({css!r})).{name}"
-        return str(self.driver.execute_script(script))
-
-    def emulate(self, **features: str) -> None:
-        """Set media features, for example a dark colour scheme."""
-        wanted = [{"name": n.replace("_", "-"), "value": v} for n, v in features.items()]
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wanted})
-
-    def cut_off(self, offline: bool) -> None:
-        """Take the network away, or bring it back."""
-        conditions = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
-        self.driver.execute_cdp_cmd("Network.enable", {})
-        self.driver.execute_cdp_cmd(
-            "Network.emulateNetworkConditions", {"offline": offline, **conditions}
-        )
-
-    def complaints(self) -> list[str]:
-        """What the console says since it was asked last: violations of the policy, errors."""
-        messages = [entry["message"] for entry in self.driver.get_log("browser")]
-        return [message for message in messages if "favicon.ico" not in message]
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """Debian's Chromium, which `scripts/setup test` installs."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or "chromium"
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--lang=en"):
-        options.add_argument(argument)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    service = webdriver.ChromeService(shutil.which("chromedriver") or "chromedriver")
-    with webdriver.Chrome(options=options, service=service) as driver:
-        driver.set_window_size(1280, 900)
-        yield driver
+from tests.host import Host
 
 
 @pytest.fixture
-def server(project: Project) -> Iterator[LiveServerThread]:
+def server(project: Host) -> Iterator[LiveServerThread]:
     """This process as the web server of the admin."""
     thread = LiveServerThread("127.0.0.1", StaticFilesHandler, {})
     thread.daemon = True
@@ -108,13 +38,10 @@ def browser(
     browser.sign_in(make_user("operator", "view_pools"))
     browser.complaints()
     yield browser
-    browser.emulate()
-    driver.set_window_size(1280, 900)
-    driver.get("about:blank")
-    driver.delete_all_cookies()
+    browser.leave()
 
 
-def test_page__follows_busy_workers(browser: Browser, project: Project) -> None:
+def test_page__follows_busy_workers(browser: Browser, project: Host) -> None:
     workers = [project.worker().do("use", "use") for _ in range(2)]
     browser.open()
     checkouts = "[data-table=figures] [data-key=shop] [data-cell=checkouts]"
@@ -134,7 +61,7 @@ def test_page__follows_busy_workers(browser: Browser, project: Project) -> None:
     assert browser.complaints() == []
 
 
-def test_full_pool__is_seen_without_colours(browser: Browser, project: Project) -> None:
+def test_full_pool__is_seen_without_colours(browser: Browser, project: Host) -> None:
     worker = project.worker().do("take", "give")
     browser.open()
     eventually(lambda: browser.text(".pools-link").endswith("Live"))
@@ -153,7 +80,7 @@ def test_full_pool__is_seen_without_colours(browser: Browser, project: Project) 
     assert browser.pool("[data-peak=waiting]") == "peak 1"
 
 
-def test_page__keeps_to_a_strict_policy(browser: Browser, project: Project) -> None:
+def test_page__keeps_to_a_strict_policy(browser: Browser, project: Host) -> None:
     browser.open()
     response = Client().get(PAGE)
     assert "script-src 'self'; style-src 'self'" in response["Content-Security-Policy"]
@@ -166,7 +93,7 @@ def test_page__keeps_to_a_strict_policy(browser: Browser, project: Project) -> N
     assert "Content Security Policy" in eventually(browser.complaints)[0]
 
 
-def test_page__follows_the_colour_scheme(browser: Browser, project: Project) -> None:
+def test_page__follows_the_colour_scheme(browser: Browser, project: Host) -> None:
     project.worker().do("take", "take", "take", "wait")
     browser.open()
     seen = {}
@@ -177,7 +104,7 @@ def test_page__follows_the_colour_scheme(browser: Browser, project: Project) -> 
     assert all(a != b for a, b in zip(*seen.values(), strict=True)), seen
 
 
-def test_page__shows_the_figures_without_javascript(browser: Browser, project: Project) -> None:
+def test_page__shows_the_figures_without_javascript(browser: Browser, project: Host) -> None:
     project.worker().do("take", "take", "take", "wait")
     browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
@@ -193,7 +120,7 @@ def test_page__shows_the_figures_without_javascript(browser: Browser, project: P
 
 
 def test_page__says_that_the_server_does_not_answer(
-    browser: Browser, project: Project, server: LiveServerThread
+    browser: Browser, project: Host, server: LiveServerThread
 ) -> None:
     browser.open()
     eventually(lambda: browser.text(".pools-link").endswith("Live"))
@@ -205,14 +132,14 @@ def test_page__says_that_the_server_does_not_answer(
     assert float(browser.style("[data-table=pools]", "opacity")) == 1
 
 
-def test_page__says_that_one_is_signed_out(browser: Browser, project: Project) -> None:
+def test_page__says_that_one_is_signed_out(browser: Browser, project: Host) -> None:
     browser.open()
     eventually(lambda: browser.text(".pools-link").endswith("Live"))
     browser.driver.delete_all_cookies()
     eventually(lambda: "You are signed out" in browser.text(".pools-link"))
 
 
-def test_page__asks_nothing_while_its_tab_is_hidden(browser: Browser, project: Project) -> None:
+def test_page__asks_nothing_while_its_tab_is_hidden(browser: Browser, project: Host) -> None:
     def hide(hidden: str) -> None:
         browser.driver.execute_script(
             f"Object.defineProperty(document, 'hidden', {{configurable: true, value: {hidden}}});"
@@ -243,9 +170,9 @@ NAMES = ["the_very_long_alias_of_a_reporting_replica", *(f"tenant{n}" for n in r
 
 @pytest.mark.parametrize("more_pools", [NAMES], ids=["20 pools"])
 @pytest.mark.parametrize("width", [375, 800, 1280])
-def test_page__needs_no_scrolling_sideways(browser: Browser, project: Project, width: int) -> None:
+def test_page__needs_no_scrolling_sideways(browser: Browser, project: Host, width: int) -> None:
     worker = project.worker().do("take")
-    worker.do("take", "take", "take", "wait", alias=NAMES[0])
+    worker.do(f"on {NAMES[0]}", "take", "take", "take", "wait")
     metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 800}
     browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
@@ -254,6 +181,6 @@ def test_page__needs_no_scrolling_sideways(browser: Browser, project: Project, w
         real = browser.driver.execute_script("return document.documentElement.scrollWidth")
         assert real <= width
         cells = browser.find("[data-table=pools] [data-key=shop]").find_elements(By.XPATH, "*")
-        assert [each.aria_role for each in cells] == ["rowheader", *["cell"] * 6]
+        assert [each.aria_role for each in cells] == ["rowheader", *["cell"] * 7]
     finally:
         browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

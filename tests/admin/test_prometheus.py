@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -13,88 +16,173 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from django_poolrouter.contrib import prometheus
 from django_poolrouter.contrib.prometheus import (
     COUNTERS,
-    FACTS,
+    ENDED,
     GAUGES,
-    LABELS,
+    HOST,
+    PROCESS,
+    PROCESSES,
     WAIT_TIME,
+    WORDS,
+    Level,
     register,
 )
 from django_poolrouter.pooling.histogram import WAIT_BOUNDS
 from django_poolrouter.status.document import document
-from django_poolrouter.status.report import STATES, collect
-from tests.admin.workers import Project
+from django_poolrouter.status.replicas import Health
+from django_poolrouter.status.report import Report, collect
 from tests.databases import eventually
+from tests.host import Host
 
-# Not figures of their own: the state has a metric, the waits a histogram.
-ELSEWHERE = ("state", "wait_buckets", "waited_s")
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+# What the document says besides figures: its own version, and what Prometheus adds itself,
+# the time of the scrape and the instance.
+NO_FIGURES = {"version", "generated_at", "host"}
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def scrape(accept: str = "text/plain") -> str:
-    response = Client().get("/metrics", headers={"accept": accept})
+def scrape(accept: str = "text/plain", path: str = "/metrics") -> str:
+    response = Client().get(path, headers={"accept": accept})
     assert response.status_code == 200
     assert response["Content-Type"].startswith(accept.split(";")[0])
     return response.content.decode()
 
 
 def samples(text: str, parse: Any = parse_text) -> dict[tuple[str, str, str], float]:
-    """Return value by name, alias and state or bound of each sample."""
+    """Return value by name, alias and state or bound of each sample of all processes together."""
     found = {}
     for family in parse(text):
         for sample in family.samples:
             more = sample.labels.get("state") or sample.labels.get("le", "")
-            key = (sample.name, sample.labels["alias"], more)
-            assert key not in found
-            found[key] = sample.value
+            if "role" in sample.labels:
+                found[sample.name, sample.labels["alias"], more] = sample.value
     return found
 
 
+@pytest.fixture
+def troubled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the report be of a host where a replica lags and something could not be read."""
+
+    def trouble() -> Report:
+        report = collect()
+        processes = tuple(
+            replace(process, pools=tuple(map(lagging, process.pools)))
+            for process in report.processes
+        )
+        pools = tuple(map(lagging, report.pools))
+        return replace(report, pools=pools, processes=processes, warnings=("one", "two"))
+
+    monkeypatch.setattr(prometheus, "collect", trouble)
+
+
+def lagging(pool: Any) -> Any:
+    return replace(pool, health=Health("lagging", 12.5)) if pool.alias == "replica" else pool
+
+
+@pytest.mark.usefixtures("troubled")
 @pytest.mark.parametrize(
     ("accept", "parse"), [("text/plain", parse_text), (OPENMETRICS, parse_openmetrics)]
 )
 def test_scrape__carries_every_figure_of_the_document(
-    project: Project, accept: str, parse: Any
+    project: Host, accept: str, parse: Any
 ) -> None:
     waiting = project.worker().do("take", "take", "take", "wait", "give")
     eventually(lambda: document(collect())["pools"][0]["waits"])
     waiting.do("wait")
-    project.worker().do("take")
-    told = document(collect())["pools"]
-    found = samples(scrape(accept), parse)
-    figures = {figure.key: figure for figure in (*GAUGES, *COUNTERS)}
-    for pool in told:
-        unknown = pool.keys() - figures.keys() - {*LABELS, *FACTS, *ELSEWHERE}
-        assert not unknown, f"not exported: {unknown}"
-        for key, figure in figures.items():
-            name = figure.name + ("_total" if figure in COUNTERS else "")
-            value = found.pop((name, pool["alias"], figure.state or ""))
-            if key.startswith("oldest"):
-                assert value >= pool[key]  # it went on
-            else:
-                assert value == pool[key], key
-        assert found.pop(("poolrouter_pool_info", pool["alias"], "")) == 1
-        for state in STATES:
-            value = found.pop(("poolrouter_pool_state", pool["alias"], state))
-            assert value == (state == pool["state"])
-        check_waits(pool, found)
-    assert not found
+    project.worker().do("take", "on replica", "take", "take")
+    told = json.loads(json.dumps(document(prometheus.collect())))
+    found: Samples = {}
+    for family in parse(scrape(accept)):
+        for sample in family.samples:
+            key = (sample.name, frozenset(sample.labels.items()))
+            assert key not in found
+            found[key] = sample.value
+
+    assert told.keys() == NO_FIGURES | {"pools", "processes", "wait_bounds_s", "warnings"}
+    assert take(found, "poolrouter_warnings") == len(told["warnings"]) == 2
+    assert told["wait_bounds_s"] == list(WAIT_BOUNDS)
+    for pool in told["pools"]:
+        for figure in (PROCESSES, ENDED):
+            check_figure(pool, figure.key, HOST, found)
+        rest = pool.keys() - {PROCESSES.key, ENDED.key}
+        check_pool({key: pool[key] for key in rest}, HOST, found)
+    for process in told["processes"]:
+        assert process.keys() == {"pid", "command", "started_at", "pools"}
+        labels = {"pid": str(process["pid"]), "command": process["command"]}
+        began = take(found, "poolrouter_process_start_time_seconds", **labels)
+        assert began == datetime.fromisoformat(process["started_at"]).timestamp()
+        for pool in process["pools"]:
+            check_pool({**pool, "pid": process["pid"]}, PROCESS, found)
+    assert not found, "nothing is made up"
 
 
-def check_waits(pool: dict[str, Any], found: dict[tuple[str, str, str], float]) -> None:
+def take(found: Samples, name: str, **labels: str) -> float:
+    return found.pop((name, frozenset(labels.items())))
+
+
+def check_pool(pool: dict[str, Any], level: Level, found: Samples) -> None:
+    """Take all that is told of a pool out of what was found, and compare it."""
+    labels = dict(zip(level.labels, level.values(pool), strict=True))
+    facts = {fact: pool[fact] for fact in level.facts}
+    assert take(found, level.name("poolrouter_pool") + "_info", **labels, **facts) == 1
+    check_waits(pool, level, found)
+    for key in pool.keys() - labels.keys() - facts.keys() - {"wait_buckets", "waited_s"}:
+        check_figure(pool, key, level, found)
+
+
+def check_figure(pool: dict[str, Any], key: str, level: Level, found: Samples) -> None:
+    everything = (*GAUGES, *COUNTERS, *WORDS, PROCESSES, ENDED)
+    [figure] = [figure for figure in everything if figure.key == key]
+    labels = dict(zip(level.labels, level.values(pool), strict=True))
+    if pool[key] is None:  # nobody knows
+        assert (key, pool["alias"]) in [("lag_s", "shop"), ("health", "shop")]
+    elif figure in WORDS:
+        for word in WORDS[figure]:
+            value = take(found, level.name(figure.name), **labels, **{key: word})
+            assert value == (word == pool[key])
+    else:
+        name = level.name(figure.name) + ("_total" if figure in (*COUNTERS, ENDED) else "")
+        state = {"state": figure.state} if figure.state else {}
+        value = take(found, name, **labels, **state)
+        if key.startswith("oldest"):
+            assert value >= pool[key]  # it went on
+        else:
+            assert value == pool[key], key
+
+
+def check_waits(pool: dict[str, Any], level: Level, found: Samples) -> None:
     """Take the histogram out of what was found, and compare it with the document."""
+    name = level.name(WAIT_TIME)
+    labels = dict(zip(level.labels, level.values(pool), strict=True))
     at_once = pool["checkouts"] - pool["waits"]
     callers = at_once + sum(pool["wait_buckets"])
-    assert found.pop((f"{WAIT_TIME}_sum", pool["alias"], "")) == pool["waited_s"]
-    assert found.pop((f"{WAIT_TIME}_count", pool["alias"], "")) == callers
+    assert take(found, f"{name}_sum", **labels) == pool["waited_s"]
+    assert take(found, f"{name}_count", **labels) == callers
     bounds = [*map(str, WAIT_BOUNDS), "+Inf"]
-    reached = [found.pop((f"{WAIT_TIME}_bucket", pool["alias"], bound)) for bound in bounds]
+    reached = [take(found, f"{name}_bucket", **labels, le=bound) for bound in bounds]
     waits = [b - a for a, b in pairwise([at_once, *reached])]
-    assert waits == list(pool["wait_buckets"])
+    assert waits == pool["wait_buckets"]
 
 
-def test_scrape__is_of_all_processes_whoever_answers(project: Project) -> None:
+def test_scrape__does_without_processes_where_asked_to(project: Host) -> None:
+    worker = project.worker().do("take")
+    assert f'pid="{worker.pid}"' in scrape()
+    text = scrape(path="/metrics-of-host")
+    assert "pid=" not in text
+    assert "poolrouter_process_" not in text
+    assert samples(text).keys() == samples(scrape()).keys()
+
+
+def test_process__is_gone_from_the_metrics_when_it_ends(project: Host) -> None:
+    worker = project.worker().do("take")
+    worker.end()
+    assert "pid=" not in scrape()
+
+
+def test_scrape__is_of_all_processes_whoever_answers(project: Host) -> None:
     for _ in range(2):
         project.worker().do("take", "take", "give")
     found = samples(scrape())
@@ -105,7 +193,7 @@ def test_scrape__is_of_all_processes_whoever_answers(project: Project) -> None:
     assert found["poolrouter_connection_checkouts_total", "shop", ""] == 4
 
 
-def test_counters__outlive_their_process(project: Project) -> None:
+def test_counters__outlive_their_process(project: Host) -> None:
     worker = project.worker().do("take", "give", "take")
     before = samples(scrape())
     worker.end()
@@ -117,7 +205,7 @@ def test_counters__outlive_their_process(project: Project) -> None:
             assert after[key] >= value, key
 
 
-def test_scrape__tells_what_a_pool_is(project: Project) -> None:
+def test_scrape__tells_what_a_pool_is(project: Host) -> None:
     labels = {
         sample.labels["alias"]: sample.labels
         for family in parse_text(scrape())
@@ -133,7 +221,7 @@ def test_scrape__tells_what_a_pool_is(project: Project) -> None:
     }
 
 
-def test_register__adds_the_pools_to_a_registry_without_reading_them(project: Project) -> None:
+def test_register__adds_the_pools_to_a_registry_without_reading_them(project: Host) -> None:
     registry = CollectorRegistry(auto_describe=True)
     register(registry)
     project.worker().do("take")

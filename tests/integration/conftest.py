@@ -21,8 +21,7 @@ from tests.host import ROOT, Host
 def host(tmp_path: Path) -> Iterator[Host]:
     host = Host(tmp_path)
     yield host
-    for worker in host.workers:
-        worker.end()
+    host.end()
 
 
 @pytest.fixture(scope="session")

@@ -6,17 +6,15 @@ POOLROUTER_LOAD_SECONDS sets how long each is under load; 3 by default.
 from __future__ import annotations
 
 import bisect
-import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,10 +26,10 @@ import pytest
 from tests.databases import ENGINES, eventually
 from tests.host import INTERRUPTIBLE
 from tests.servers.fixtures import NOT_TESTED
+from tests.web import ROOT, listening, running, visited
 
 pytestmark = [pytest.mark.slow, pytest.mark.stress]
 
-ROOT = Path(__file__).parents[2]
 SECONDS = float(os.environ.get("POOLROUTER_LOAD_SECONDS", "3"))
 # Connections that open or close take so long to be seen by both sides, on a busy machine.
 AROUND = 0.25
@@ -42,7 +40,7 @@ KINDS = {
     "gthread": (*GUNICORN, "--threads=4"),
     "preload": (*GUNICORN, "--threads=4", "--preload"),
     "gevent": (*GUNICORN, "--worker-class=gevent"),
-    "uvicorn": ("uvicorn", "tests.loadsite.asgi:application", "--workers=2", "--lifespan=off"),
+    "uvicorn": ("uvicorn", "tests.serving.asgi:application", "--workers=2", "--lifespan=off"),
     "celery": ("celery", "-A", "tests.loadsite.tasks", "worker", "--concurrency=3", "-l", "ERROR"),
 }
 
@@ -104,51 +102,26 @@ class Site:
         self.kind = kind
         self.environment = environment
         self.folder = folder
-        self._stack = ExitStack()
 
     @contextmanager
     def served(self) -> Iterator[None]:
         """Run the server or the worker until the end of the block."""
-        with self._stack, socket.create_server(("127.0.0.1", 0)) as listener:
+        with listening() as listener:
             self._port = listener.getsockname()[1]
             command = [sys.executable, "-m", *KINDS[self.kind]]
             if self.kind == "uvicorn":
                 command.append(f"--fd={listener.fileno()}")
             elif self.kind != "celery":
                 command.append(f"--bind=fd://{listener.fileno()}")
-            self._start(command, pass_fds=[listener.fileno()])
-            yield
-
-    @contextmanager
-    def loaded(self) -> Iterator[None]:
-        """Send requests or tasks until the end of the block."""
-        ended = threading.Event()
-        if self.kind == "celery":
-            with ExitStack() as stack:
-                sender = [sys.executable, "-m", "tests.loadsite.tasks", "0.01"]
-                self._start(sender, stack=stack)
+            with self._running(command, pass_fds=[listener.fileno()]):
                 yield
-            return
 
-        def visit() -> None:
-            while not ended.is_set():
-                with suppress(OSError, http.client.HTTPException):
-                    client = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
-                    client.request("GET", "/")
-                    assert client.getresponse().read() == b"done"
-                    client.close()
-                # In waves: now all connections are wanted, now but a few.
-                ended.wait(0.3 if time.time() % 1 < 0.5 else 0)
-
-        visitors = [threading.Thread(target=visit) for _ in range(10)]
-        for visitor in visitors:
-            visitor.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            for visitor in visitors:
-                visitor.join()
+    def loaded(self) -> AbstractContextManager[None]:
+        """Send requests or tasks until the end of the block."""
+        if self.kind == "celery":
+            return self._running([sys.executable, "-m", "tests.loadsite.tasks", "0.01"])
+        # In waves: now all connections are wanted, now but a few.
+        return visited(self._port, pause=lambda: 0.3 if time.time() % 1 < 0.5 else 0)
 
     def status(self, *arguments: str) -> dict[str, Any]:
         """Ask from another shell: with another folder and none of the site's environment."""
@@ -182,33 +155,11 @@ class Site:
                 watch.wait(30)
         documents += map(json.loads, output.read_text().splitlines())
 
-    def _start(self, command: list[str], stack: ExitStack | None = None, **options: Any) -> None:
-        log = (stack or self._stack).enter_context((self.folder / "log").open("a"))
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=self.environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            **options,
-        )
-        (stack or self._stack).callback(_stop, process)
+    def _running(self, command: list[str], **options: Any) -> AbstractContextManager[None]:
+        return running(command, self.environment, self.folder / "log", **options)
 
 
 SHELL = ("PATH", "PYTHONPATH", "DJANGO_SETTINGS_MODULE", "KEY", "DATABASE")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process and its children, stopped ones too."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGCONT)
-        process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 @pytest.fixture

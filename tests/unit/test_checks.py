@@ -399,6 +399,29 @@ def test_threads__of_gunicorn_beyond_the_pool(
         )
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("workers = 2\nthreads = 6\n", True),
+        ("threads = 5", False),
+        ("import os\nthreads = int(os.environ['THREADS'])", False),
+        ("threads = (", False),
+        (None, False),
+    ],
+)
+def test_threads__of_gunicorns_own_file_beyond_the_pool(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str | None, told: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        Path("gunicorn.conf.py").write_text(text)
+    setup.databases["default"]["OPTIONS"] = SMALL
+    words = "poolrouter.W020 gunicorn.conf.py runs 6 threads"
+    assert [line.startswith(words) for line in setup.texts()] == [True] * told
+    monkeypatch.setenv("GUNICORN_CMD_ARGS", "--threads 4")
+    assert setup.texts() == [], "the environment wins"
+
+
 @pytest.mark.parametrize(("kind", "told"), [("prefork", 0), ("threads", 1), ("gevent", 1)])
 def test_threads__of_celery_beyond_the_pool(setup: Setup, kind: str, told: int) -> None:
     setup.databases["default"]["OPTIONS"] = SMALL

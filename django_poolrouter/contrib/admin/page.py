@@ -21,14 +21,17 @@ from ...status.report import Report
 NOTHING = "\N{EN DASH}"
 STATES = {
     "ok": _("OK"),
+    "lagging": _("Lags behind"),
     "drained": _("Drained"),
     "busy": _("Nearly full"),
     "full": _("Full"),
+    "ejected": _("Out of service"),
     "waiting": _("Callers wait"),
     "exhausted": _("Full, callers wait"),
     "unused": _("Not opened"),
 }
 LABELS = {
+    "lag_s": _("Lag"),
     "processes": _("Processes"),
     "ended_processes": _("Ended processes"),
     "size": _("Size"),
@@ -73,7 +76,7 @@ def content(report: Report) -> dict[str, Any]:
         "summary": _summary(len(report.processes)),
         "alarm": _alarm(told["pools"]),
         "warnings": " ".join(told["warnings"]),
-        "has_lag": any(pool.get("lag_s") is not None for pool in told["pools"]),
+        "has_lag": any(pool["role"] == "replica" for pool in told["pools"]),
         "pools": {"rows": [_pool_row(pool, told["processes"]) for pool in told["pools"]]},
         "processes": _process_table(told, report.generated_at),
         "figures": _figure_table(told["pools"]),
@@ -86,9 +89,12 @@ def _summary(processes: int) -> str:
 
 
 def _alarm(pools: list[dict[str, Any]]) -> str:
-    """Name the pools for which callers wait: their rows may be far down."""
-    aliases = ", ".join(pool["alias"] for pool in pools if pool["waiting"])
-    return gettext("Callers wait: %(aliases)s") % {"aliases": aliases} if aliases else ""
+    """Name the pools in trouble: their rows may be far down."""
+    waiting = ", ".join(pool["alias"] for pool in pools if pool["waiting"])
+    ejected = ", ".join(pool["alias"] for pool in pools if pool["health"] == "ejected")
+    told = [gettext("Callers wait: %(aliases)s") % {"aliases": waiting}] if waiting else []
+    told += [gettext("Out of service: %(aliases)s") % {"aliases": ejected}] if ejected else []
+    return " · ".join(told)
 
 
 # -- the pools ----------------------------------------------------------------
@@ -118,7 +124,7 @@ def _pool_row(pool: Mapping[str, Any], processes: list[dict[str, Any]]) -> dict[
         "traces": {
             "in_use": {"value": pool["in_use"], "text": number(pool["in_use"]), "top": most},
             **{
-                name: {"value": pool.get(name), "text": _now(pool, name), "top": top}
+                name: {"value": pool[name], "text": _now(pool, name), "top": top}
                 for name, top in LEAST_TOP.items()
             },
         },
@@ -145,7 +151,7 @@ def _now(pool: Mapping[str, Any], name: str) -> str:
     """Return a figure as text; a wait that nobody has is nothing."""
     if name == "oldest_wait_s" and not pool["waiting"]:
         return NOTHING
-    return text(name, pool.get(name))
+    return text(name, pool[name])
 
 
 def _state(pool: Mapping[str, Any]) -> str:
@@ -198,7 +204,7 @@ def _figure_table(pools: list[dict[str, Any]]) -> dict[str, Any]:
     names = [
         name
         for name in (pools[0] if pools else {})
-        if any(isinstance(pool[name], (int, float)) for pool in pools)
+        if name in LABELS or any(isinstance(pool[name], (int, float)) for pool in pools)
     ]
     columns = [_column("alias", _("Database"))]
     columns += [_column(name, LABELS.get(name, _spoken(name))) for name in names]
@@ -230,6 +236,8 @@ def text(name: str, value: Any) -> str:
         return NOTHING
     if isinstance(value, bool):
         return gettext("yes") if value else gettext("no")
+    if name == "lag_s" and not value:  # a replica that has everything is worth a word
+        return gettext("none")
     return duration(value) if name.endswith("_s") else number(value)
 
 

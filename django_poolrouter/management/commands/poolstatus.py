@@ -112,9 +112,9 @@ class Command(BaseCommand):
         self.stdout.write(self._summary(report))
 
     def _paint(self, state: str, line: str) -> str:
-        if state in ("exhausted", "waiting"):
+        if state in ("exhausted", "waiting", "ejected"):
             return self.style.ERROR(line)
-        return self.style.WARNING(line) if state == "busy" else line
+        return self.style.WARNING(line) if state in ("busy", "lagging") else line
 
     def _summary(self, report: Report) -> str:
         count = len(report.processes)

@@ -86,6 +86,36 @@ def at(place: int, epoch: str = "a") -> Position:
     return Position(epoch, {"": place})
 
 
+# -- what others are told ------------------------------------------------------------------
+
+
+def test_on_look__tells_what_each_look_found(servers: FakeServers, clock: Clock) -> None:
+    told: list[tuple[str, str, float | None]] = []
+    config = ClusterConfig("default", (ReplicaConfig("r1"),), max_lag=5)
+    cluster = Cluster(
+        config,
+        round_robin,
+        lambda alias: 0,
+        servers,
+        clock=clock,
+        on_look=lambda *found: told.append(found),
+    )
+    look(cluster)
+    assert told.pop() == ("r1", "up", 0.0)
+    for seconds, state in ((3, "up"), (3, "lagging")):
+        clock.now += seconds
+        servers.logs["default"] = 100 + int(clock.now)
+        look(cluster)
+        assert told.pop() == ("r1", state, clock.now - 1000)
+    servers.logs["r1"] = ServerFailed("down")
+    look(cluster, "r1")
+    assert told.pop() == ("r1", "ejected", None)
+    servers.logs["r1"] = servers.logs["default"]
+    clock.now += COOL_DOWN
+    look(cluster, "r1")
+    assert told.pop() == ("r1", "up", 0.0)
+
+
 # -- ejection ---------------------------------------------------------------------------
 
 

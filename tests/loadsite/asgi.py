@@ -1,5 +1,0 @@
-"""For uvicorn."""
-
-from django.core.asgi import get_asgi_application
-
-application = get_asgi_application()
