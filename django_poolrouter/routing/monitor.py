@@ -18,8 +18,7 @@ IDLE = 60.0
 class Monitor:
     """Has a daemon thread for each server: one that hangs must not hide how the others are.
 
-    They start with the first read from a replica and end when there are no more, unless that
-    is because a replica may not be read: they find out when it may.
+    They start with the first read from a replica and end when there are no more.
     """
 
     def __init__(self, interval: float = INTERVAL, idle: float = IDLE) -> None:
@@ -76,7 +75,7 @@ class Monitor:
                 cluster.asker.look(alias)
             except Exception:
                 logger.exception("looking at %r failed", alias)
-            if time.monotonic() - watch.used > self._idle and cluster.known.all_ready:
+            if time.monotonic() - watch.used > self._idle:
                 self._end(cluster, watch)
             watch.ended.wait(self._interval)
 

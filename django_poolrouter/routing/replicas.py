@@ -86,8 +86,6 @@ class Replicas:
         """Those that reads are balanced over."""
         self.alive: Mapping[str, Candidate] = {c.alias: c for c in candidates}
         """Those that are neither ejected nor drained."""
-        self.all_ready = True
-        """Whether ``ready`` lacks none but drained ones."""
 
     # -- what is known -------------------------------------------------------------------
 
@@ -239,4 +237,3 @@ class Replicas:
             ready = alive
         self.alive = {record.candidate.alias: record.candidate for record in alive}
         self.ready = tuple(record.candidate for record in ready)
-        self.all_ready = len(ready) == len(here)

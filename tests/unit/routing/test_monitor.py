@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
-
-import pytest
 
 from django_poolrouter.routing import Cluster, ClusterConfig, Monitor, ReplicaConfig, ServerFailed
 from django_poolrouter.routing.balancers import round_robin
@@ -59,26 +56,3 @@ def test_cluster_that_cannot_be_asked__has_no_threads() -> None:
     monitor = Monitor()
     monitor.note_use(cluster(None))
     assert threads() == set()
-
-
-@pytest.mark.parametrize("trouble", [ServerFailed("down"), 0])
-def test_monitor__does_not_end_while_a_replica_may_not_be_read(trouble: ServerFailed | int) -> None:
-    """Else nobody would find out that it is well again: there are no reads that go there."""
-    servers = FakeServers(default=1, r1=trouble)
-    config = ClusterConfig("default", (ReplicaConfig("r1"),), max_lag=5)
-    seconds = itertools.count(step=10)
-    mine = Cluster(config, round_robin, lambda alias: 0, servers, clock=lambda: next(seconds))
-    assert mine.asker is not None
-    for alias in ("default", "default", "r1"):
-        mine.asker.look(alias)
-    assert mine.known.ready == ()
-    monitor = Monitor(interval=0.001, idle=0.0)
-    monitor.note_use(mine)
-    try:
-        eventually(lambda: servers.asked.count("default") > 10)
-        assert threads() == {"default", "r1"}
-        servers.logs["r1"] = 1
-        eventually(lambda: threads() == set())
-        assert [candidate.alias for candidate in mine.known.ready] == ["r1"]
-    finally:
-        monitor.stop(10)
