@@ -108,9 +108,11 @@ class FaultProxy:
     async def _finish(self) -> None:
         self._server.close()
         self._flow.set()  # whatever waits in a black hole can end
-        await self._drop()
-        if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
-            await asyncio.wait(tasks, timeout=5)
+        deadline = self._loop.time() + 5
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            await self._drop()  # again: one may just have been accepted, or connected upstream
+            await asyncio.wait(tasks, timeout=0.02)
+            assert self._loop.time() < deadline, tasks
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
