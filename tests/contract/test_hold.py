@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 from contextlib import suppress
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import DatabaseError, Error, connection, connections, models, transaction
 from django.db.backends.signals import connection_created
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.test import Client
+from django.urls import path
 
 from django_poolrouter import pools
 from tests.conftest import Vendor
@@ -383,3 +388,63 @@ def test_models__are_saved_and_read() -> None:
     finally:
         with connection.schema_editor() as editor:
             editor.delete_model(Tariff)
+
+
+def test_robust_hook__that_fails_leaves_nothing_behind() -> None:
+    ran = []
+
+    def fail() -> None:
+        insert(2)
+        ran.append(leased())
+        raise ZeroDivisionError
+
+    with transaction.atomic():
+        transaction.on_commit(fail, robust=True)
+        transaction.on_commit(lambda: ran.append(leased()))
+        insert(1)
+    assert ran == [0, 0]
+    assert leased() == 0
+    assert committed() == [1, 2]
+
+
+def answer(request: HttpRequest, number: int) -> HttpResponse:
+    """Write a number, if it is one, and say what is leased before and after that."""
+    before = leased()
+    if number:
+        insert(number)
+    return JsonResponse([before, leased()], safe=False)
+
+
+urlpatterns = [path("<int:number>", answer)]
+
+
+def test_atomic_requests__hold_it_from_the_first_statement_to_the_commit(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.ROOT_URLCONF = __name__
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    before = checkouts()
+    assert Client().get("/0").json() == [0, 0]
+    assert checkouts() == before
+    assert Client().get("/7").json() == [0, 1]
+    assert leased() == 0
+    assert committed() == [7]
+
+
+def test_asynchronous_code__holds_nothing_between_statements() -> None:
+    with connection.schema_editor() as editor:
+        editor.create_model(Tariff)
+
+    async def main() -> None:
+        for name in ("day", "night"):
+            await Tariff.objects.acreate(name=name)
+            assert leased() == 0
+        found = [(tariff.name, leased()) async for tariff in Tariff.objects.order_by("name")]
+        assert found == [("day", 0), ("night", 0)]
+        assert await asyncio.gather(*(Tariff.objects.acount() for _ in range(5))) == [2] * 5
+        assert leased() == 0
+
+    async_to_sync(main)()
+    assert pools["default"].status().connects == 1
+    with connection.schema_editor() as editor:
+        editor.delete_model(Tariff)
