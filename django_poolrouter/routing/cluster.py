@@ -37,6 +37,7 @@ class Cluster:
         clock: monotonic seconds.
         on_change: called with a replica that was ejected, or, and True, is back.
         on_look: called with a replica, its state and its lag, each time it was looked at.
+        on_fall_back: called with the cluster for each read that no replica qualifies for.
 
     """
 
@@ -51,6 +52,7 @@ class Cluster:
         clock: Callable[[], float] = time.monotonic,
         on_change: OnChange = lambda alias, is_back: None,
         on_look: OnLook = lambda alias, state, lag: None,
+        on_fall_back: Callable[[Cluster], object] = lambda cluster: None,
     ) -> None:
         self.config = config
         self.primary = config.primary
@@ -77,6 +79,7 @@ class Cluster:
         """What this process knows of the replicas."""
         self.asker = Asker(self.primary, self.known, servers, clock) if servers else None
         self._balancer = balancer
+        self._on_fall_back = on_fall_back
         self._turns = itertools.count()
         self._prepare_decisions()
 
@@ -225,6 +228,7 @@ class Cluster:
         return self._balancer(candidates, next(self._turns)).alias
 
     def _fall_back(self) -> Decision:
+        self._on_fall_back(self)
         if self.config.fallback == "error":
             states = ", ".join(f"{alias} {self.known.state(alias)}" for alias in self.replicas)
             raise NoReplica(f"no replica of {self.primary!r} may be read: {states}")

@@ -16,7 +16,7 @@ from django.db.models.expressions import RawSQL
 
 from django_poolrouter import ReplicaUnavailable, pools, scope, using_replica
 from django_poolrouter.registry import registry
-from django_poolrouter.routing import Replicas, Scope, carry, current_scope
+from django_poolrouter.routing import Monitor, Replicas, Scope, carry, current_scope
 from django_poolrouter.routing.monitor import INTERVAL
 from django_poolrouter.routing.replicas import COOL_DOWN
 from tests.databases import eventually
@@ -278,6 +278,28 @@ def test_recovery_conflict__is_repeated_on_another_replica_that_stays_in_service
         assert task.result() == ["replica1", "replica2", "up"]
     finally:
         shop.servers.sql("replica1", set_delay.format("'30s'"), "SELECT pg_reload_conf()")
+
+
+# -- coming back ------------------------------------------------------------------------
+
+
+def reading(condition: Callable[[], Any]) -> None:
+    """Return when the condition holds, reading meanwhile, as a process with traffic does."""
+    eventually(lambda: (read(), condition())[1], BACK)
+
+
+def test_replicas__that_were_out_for_long_come_back_to_a_process_that_reads(use: Any) -> None:
+    """Nobody reads from them, and so nobody looks after them for their own sake."""
+    shop = use()
+    registry.monitor = Monitor(idle=2.0)
+    assert {read(), read()} == set(REPLICAS)
+    for replica in REPLICAS:
+        shop.servers.signal(replica, signal.SIGKILL)
+    reading(lambda: known().ready == ())
+    registry.monitor.stop()  # as it ends by itself, and before a fork
+    for replica in REPLICAS:
+        shop.servers.restart(replica)
+    reading(lambda: {read(), read()} == set(REPLICAS))
 
 
 # -- lag --------------------------------------------------------------------------------
