@@ -161,7 +161,7 @@ class Cluster:
                 scope.choose(self.primary, self._next(ready))
         return self._choose(scope, self._followed)
 
-    def settle(self, scope: Scope, alias: str) -> str:
+    def settle(self, scope: Scope, alias: str) -> Decision:
         """Return where to read what the scope must see; asks replicas, and waits a little.
 
         Args:
@@ -171,7 +171,7 @@ class Cluster:
         """
         wanted = scope.positions.get(self.primary)
         if wanted is None or self.asker is None or wish(self.primary) == "replica":
-            return alias
+            return self._followed[alias]
         position, written_at = wanted
         if self.known.epoch not in (None, position.epoch):
             # Nobody can tell any more; the cluster was promoted, say.
@@ -183,7 +183,9 @@ class Cluster:
         if found != alias and alias == scope.choice(self.primary):
             scope.drop_choice(self.primary)
             scope.choose(self.primary, found)
-        return found
+        if found != self.primary:
+            return self._followed[found]
+        return self._not_reached if self.primary in scope.positions else self._pinned
 
     def _caught_up(self, scope: Scope) -> list[Candidate]:
         """Return the replicas that are known to have what the scope must see."""

@@ -14,7 +14,7 @@ import pytest
 from django.db import OperationalError, connections, transaction
 from django.db.models.expressions import RawSQL
 
-from django_poolrouter import ReplicaUnavailable, pools, scope, using_replica
+from django_poolrouter import PoolHealthMonitor, ReplicaUnavailable, pools, scope, using_replica
 from django_poolrouter.registry import registry
 from django_poolrouter.routing import Monitor, Replicas, Scope, carry, current_scope
 from django_poolrouter.routing.monitor import INTERVAL
@@ -166,7 +166,6 @@ def test_iterator__moves_before_its_first_row(use: Any) -> None:
     try:
         for _ in range(2):
             assert [a.name for a in Author.objects.iterator() if a.name == "Ada"] == ["Ada"]
-        assert [a.name for a in Author.objects.using("replica1").iterator()][:1] == ["Ada"]
     finally:
         shop.servers.restart("replica1")
 
@@ -175,6 +174,7 @@ def test_moved_read__gives_its_connection_back_with_its_cursor(use: Any) -> None
     shop = use(pool={"hold": "transaction"})
     assert {read(), read()} == set(REPLICAS)
     shop.servers.signal("replica1", signal.SIGKILL)
+    current_scope().choose("default", "replica1")
     try:
         with connections["replica1"].cursor() as cursor:
             cursor.execute("SELECT count(*) FROM shop_author")
@@ -185,16 +185,118 @@ def test_moved_read__gives_its_connection_back_with_its_cursor(use: Any) -> None
         shop.servers.restart("replica1")
 
 
+# What ends its own session, as a query does that crashes the server; and counts as a write.
+FATAL_READ = "SELECT pg_terminate_backend(pg_backend_pid())"
+FATAL_WRITES = {
+    "postgresql": "DO $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); END $$",
+    "mariadb": "KILL CONNECTION_ID()",
+}
+KILL = {"postgresql": "SELECT pg_terminate_backend({})", "mariadb": "KILL {}"}
+
+
+def execute(alias: str, sql: str) -> None:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(sql)
+
+
+@contextmanager
+def chosen() -> Iterator[str]:
+    """Give the replica that the router chose for a scope that read there."""
+    with scope():
+        [*_, alias] = where(Author.objects.count)
+        yield alias
+    connections.close_all()
+
+
+def test_read__that_ends_its_session_is_sent_twice_and_no_further(use: Any) -> None:
+    if use().kind != "postgresql":
+        pytest.skip("no query of MariaDB ends its own session")
+    registry.monitor.note_use = lambda cluster: None
+    with chosen() as first, witness() as ran:
+        with pytest.raises(OperationalError):
+            execute(first, FATAL_READ)
+        [second] = set(REPLICAS) - {first}
+        assert ran.aliases == [first, second]
+        # The first failed; the second is the monitor's to judge, which finds it well.
+        assert [known().state(replica) for replica in (first, second)] == ["ejected", "up"]
+
+
+def test_read__goes_on_past_a_server_to_which_it_could_not_be_sent(use: Any) -> None:
+    shop = use()
+    registry.monitor.note_use = lambda cluster: None
+    with chosen() as first:
+        for replica in REPLICAS:
+            shop.servers.signal(replica, signal.SIGKILL)
+        try:
+            assert where(lambda: Author.objects.get(name="Ada"))[-1:] == ["default"]
+        finally:
+            for replica in REPLICAS:
+                shop.servers.restart(replica)
+    assert known().state(first) == "ejected"
+
+
 def test_write__is_never_repeated_elsewhere(use: Any) -> None:
+    shop = use()
+    with chosen() as alias, witness() as ran:
+        with pytest.raises(OperationalError):
+            execute(alias, FATAL_WRITES[shop.kind])
+        assert ran == []  # elsewhere it would have been seen, as what is no query is not here
+        assert connections[alias].connection is None or not connections[alias].is_usable()
+        shop.servers.signal(alias, signal.SIGKILL)
+        try:
+            with pytest.raises(OperationalError):
+                Author.objects.using(alias).filter(name="Bob").update(name="Eve")
+        finally:
+            shop.servers.restart(alias)
+
+
+def test_read__in_a_transaction_on_a_replica_is_never_repeated_elsewhere(use: Any) -> None:
+    """The transaction is lost, and what it read before with it."""
+    shop = use()
+    with chosen() as alias:
+        with pytest.raises(OperationalError), transaction.atomic(using=alias):
+            Author.objects.using(alias).count()
+            driver = connections[alias].driver_class()
+            session = driver.backend_id(connections[alias].connection)
+            shop.servers.sql(alias, KILL[shop.kind].format(session))
+            with witness() as ran:
+                Author.objects.using(alias).count()
+        assert ran.aliases == [alias]
+
+
+def test_alias_named_outright__is_asked_and_no_other(use: Any) -> None:
+    """A read that names a server asks whether it is well, perhaps."""
     shop = use()
     read()
     shop.servers.signal("replica1", signal.SIGKILL)
     try:
-        with pytest.raises(OperationalError):
-            Author.objects.using("replica1").filter(name="Bob").update(name="Eve")
-        with pytest.raises(OperationalError), transaction.atomic(using="replica1"):
-            Author.objects.using("replica1").count()
-        assert Author.objects.using("replica1").filter(name="Ada").exists()
+        eventually(lambda: (read(), known().state("replica1"))[1] == "ejected")
+        for _ in range(2):
+            with scope():
+                read()
+                assert Author.objects.exists()
+                with pytest.raises(OperationalError):
+                    connections["replica1"].cursor()
+                with pytest.raises(OperationalError):
+                    Author.objects.using("replica1").count()
+    finally:
+        shop.servers.restart("replica1")
+
+
+@pytest.mark.parametrize("pool", [True, False])
+def test_health_checks__ask_the_replica_itself(use: Any, pool: bool) -> None:
+    shop = use()
+    for replica in REPLICAS:
+        connections.settings[replica]["OPTIONS"]["pool"] = pool
+    shop.servers.signal("replica1", signal.SIGKILL)
+    try:
+        for choice in ("replica2", "replica1"):
+            with scope():
+                current_scope().choose("default", choice)
+                assert not PoolHealthMonitor("replica1").is_healthy()
+                with pytest.raises(OperationalError):
+                    pools["replica1"].ping(1.0)
+                assert pools["replica2"].ping(1.0) is None
     finally:
         shop.servers.restart("replica1")
 
@@ -262,6 +364,7 @@ def test_recovery_conflict__is_repeated_on_another_replica_that_stays_in_service
     def read_slowly() -> list[str]:
         try:
             with scope(), witness() as ran:
+                current_scope().choose("default", "replica1")
                 assert len(books[:3]) == 3
             return [*ran.aliases, registry.topology.clusters["default"].known.state("replica1")]
         finally:

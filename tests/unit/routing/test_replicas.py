@@ -340,7 +340,7 @@ def test_position__that_is_known_to_be_reached_asks_nothing(
     for _ in range(4):
         scope = wanting(at(95))
         assert cluster.decide_read(scope, never).alias == "r2"
-        assert cluster.settle(scope, "r2") == "r2"
+        assert cluster.settle(scope, "r2").alias == "r2"
     assert servers.asked == []
 
 
@@ -348,8 +348,8 @@ def test_position__is_asked_for_once_and_known_then(cluster: Cluster, servers: F
     scope = wanting(at(100))
     alias = cluster.decide_read(scope, never).alias
     assert servers.asked == []  # never in the decision
-    assert cluster.settle(scope, alias) == alias
-    assert cluster.settle(scope, alias) == alias
+    assert cluster.settle(scope, alias).alias == alias
+    assert cluster.settle(scope, alias).alias == alias
     assert servers.asked == [alias]
 
 
@@ -359,11 +359,11 @@ def test_position__is_sought_on_another_replica_then_on_the_primary(
     servers.logs["r1"] = 90
     scope = wanting(at(100))
     assert cluster.decide_read(scope, never).alias == "r1"
-    assert cluster.settle(scope, "r1") == "r2"
+    assert cluster.settle(scope, "r1").alias == "r2"
     assert cluster.decide_read(scope, never).alias == "r2"
     servers.logs["r2"] = 95
     began, scope = clock.now, wanting(at(101))
-    assert cluster.settle(scope, cluster.decide_read(scope, never).alias) == "default"
+    assert cluster.settle(scope, cluster.decide_read(scope, never).alias).alias == "default"
     assert clock.now - began <= WAIT
     decision = cluster.decide_read(scope, never)
     assert (decision.alias, decision.reason) == (
@@ -384,7 +384,7 @@ def test_position__is_waited_for_a_little(
     assert cluster.asker is not None
     cluster.asker._sleep = sleep
     scope = wanting(at(100))
-    assert cluster.settle(scope, cluster.decide_read(scope, never).alias) == "r2"
+    assert cluster.settle(scope, cluster.decide_read(scope, never).alias).alias == "r2"
 
 
 def test_position__is_not_waited_for_where_replicas_lag(
@@ -397,7 +397,7 @@ def test_position__is_not_waited_for_where_replicas_lag(
     clock.now += 5
     look(cluster)
     began, scope = clock.now, wanting(at(200))
-    assert cluster.settle(scope, cluster.decide_read(scope, never).alias) == "default"
+    assert cluster.settle(scope, cluster.decide_read(scope, never).alias).alias == "default"
     assert clock.now == began
 
 
@@ -408,7 +408,7 @@ def test_position__of_a_history_that_is_over_pins(cluster: Cluster, servers: Fak
     look(cluster)
     for age, found in ((1, "default"), (6, "r1")):
         scope = wanting(at(50), time.time() - age)
-        assert cluster.settle(scope, "r1") == found
+        assert cluster.settle(scope, "r1").alias == found
         assert scope.positions == {}
 
 
@@ -416,9 +416,9 @@ def test_using_replica__needs_no_position(cluster: Cluster, servers: FakeServers
     scope = wanting(at(999))
     with Using("replica", None):
         alias = cluster.decide_read(scope, never).alias
-        assert cluster.settle(scope, alias) == alias
+        assert cluster.settle(scope, alias).alias == alias
     assert servers.asked == []
-    assert cluster.settle(scope, cluster.decide_read(scope, never).alias) == "default"
+    assert cluster.settle(scope, cluster.decide_read(scope, never).alias).alias == "default"
 
 
 def test_replica_that_may_have_restarted__must_prove_itself_anew(
