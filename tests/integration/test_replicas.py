@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from django_poolrouter.registry import registry
 from django_poolrouter.routing import Monitor, Replicas, Scope, carry, current_scope
 from django_poolrouter.routing.monitor import INTERVAL
 from django_poolrouter.routing.replicas import COOL_DOWN
+from django_poolrouter.test import assert_routed_to
 from tests.databases import eventually
 from tests.doubles import Task
 from tests.servers import (
@@ -240,27 +242,26 @@ def test_write__is_never_repeated_elsewhere(use: Any) -> None:
     with chosen() as alias, witness() as ran:
         with pytest.raises(OperationalError):
             execute(alias, FATAL_WRITES[shop.kind])
-        assert ran == []  # elsewhere it would have been seen, as what is no query is not here
-        assert connections[alias].connection is None or not connections[alias].is_usable()
         shop.servers.signal(alias, signal.SIGKILL)
         try:
             with pytest.raises(OperationalError):
                 Author.objects.using(alias).filter(name="Bob").update(name="Eve")
         finally:
             shop.servers.restart(alias)
+    assert set(ran.aliases) <= {alias}
 
 
 def test_read__in_a_transaction_on_a_replica_is_never_repeated_elsewhere(use: Any) -> None:
     """The transaction is lost, and what it read before with it."""
     shop = use()
     with chosen() as alias:
-        with pytest.raises(OperationalError), transaction.atomic(using=alias):
-            Author.objects.using(alias).count()
-            driver = connections[alias].driver_class()
-            session = driver.backend_id(connections[alias].connection)
+        authors, connection = Author.objects.using(alias), connections[alias]
+        with suppress(OperationalError), transaction.atomic(using=alias):
+            authors.count()
+            session = connection.driver_class().backend_id(connection.connection)
             shop.servers.sql(alias, KILL[shop.kind].format(session))
-            with witness() as ran:
-                Author.objects.using(alias).count()
+            with witness() as ran, pytest.raises(OperationalError):
+                authors.count()
         assert ran.aliases == [alias]
 
 
@@ -281,6 +282,43 @@ def test_alias_named_outright__is_asked_and_no_other(use: Any) -> None:
                     Author.objects.using("replica1").count()
     finally:
         shop.servers.restart("replica1")
+
+
+def test_moved_read__tells_its_own_reason(use: Any, caplog: pytest.LogCaptureFixture) -> None:
+    shop = use(MAX_LAG=None)
+    for replica in REPLICAS:
+        shop.fall_behind(replica)
+    try:
+        carried = written()
+        logging.disable()  # as some projects do in their tests
+        try:
+            with assert_routed_to("default") as ran:
+                carry.unpack(carried, registry.topology.clusters, current_scope())
+                Author.objects.exists()
+        finally:
+            logging.disable(logging.NOTSET)
+        with caplog.at_level(logging.DEBUG, "django_poolrouter.router"):
+            read_with(carried)
+    finally:
+        for replica in REPLICAS:
+            shop.catch_up(replica)
+    assert [query.reason for query in ran] == ["no replica has the user's writes yet"]
+    assert ": default (no replica has the user's writes yet)" in caplog.text
+    assert "read moved from replica" in caplog.text
+
+
+def test_repeated_read__tells_its_own_reason(use: Any) -> None:
+    shop = use()
+    registry.monitor.note_use = lambda cluster: None
+    assert {read(), read()} == set(REPLICAS)
+    shop.servers.signal("replica1", signal.SIGKILL)
+    try:
+        with assert_routed_to(*REPLICAS) as ran:
+            current_scope().choose("default", "replica1")
+            Author.objects.exists()
+    finally:
+        shop.servers.restart("replica1")
+    assert (ran[-1].alias, ran[-1].reason) == ("replica2", "the replica that was chosen failed")
 
 
 @pytest.mark.parametrize("pool", [True, False])
