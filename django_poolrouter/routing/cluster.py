@@ -13,7 +13,7 @@ from .balancers import Balancer, Candidate
 from .config import ClusterConfig
 from .replicas import OnChange, OnLook, Replicas
 from .scopes import Scope, Transaction
-from .servers import NoReplica, Servers
+from .servers import NoReplica, NotAsked, ServerFailed, Servers
 from .using import wish
 
 
@@ -65,6 +65,11 @@ class Cluster:
         self.uses_positions = bool(
             tells_positions and self.replicas and config.read_your_writes == "position"
         )
+        # As long, where a position was wanted and is not to be had: a replica may be as far
+        # behind as MAX_LAG.
+        self.blind_seconds = self.pin_seconds
+        if self.uses_positions:
+            self.blind_seconds = max(self.pin_seconds, config.max_lag or 0.0)
         self.known = Replicas(
             [
                 Candidate(replica.alias, replica.weight, _asker(in_use, replica.alias))
@@ -173,10 +178,10 @@ class Cluster:
         if wanted is None or self.asker is None or wish(self.primary) == "replica":
             return self._followed[alias]
         position, written_at = wanted
-        if self.known.epoch not in (None, position.epoch):
+        if self._is_over(position.epoch, self.asker):
             # Nobody can tell any more; the cluster was promoted, say.
-            del scope.positions[self.primary]
-            scope.pin(self.primary, max(0.0, written_at + self.pin_seconds - time.time()))
+            scope.positions.pop(self.primary, None)
+            scope.pin(self.primary, max(0.0, written_at + self.blind_seconds - time.time()))
             found = self.primary if scope.pinned_for(self.primary, self.pin_seconds) else alias
         else:
             found = self.asker.find(position, alias) or self.primary
@@ -187,13 +192,23 @@ class Cluster:
             return self._followed[found]
         return self._not_reached if self.primary in scope.positions else self._pinned
 
+    def _is_over(self, epoch: str, asker: Asker) -> bool:
+        """Tell whether the primary writes another history by now; asks it before saying so."""
+        if self.known.epoch in (None, epoch):
+            return False
+        # Perhaps nobody has looked since a promotion, and the epoch is the newer of the two.
+        try:
+            asker.written()
+        except (ServerFailed, NotAsked):
+            return False  # the replicas will tell
+        return self.known.epoch != epoch
+
     def _caught_up(self, scope: Scope) -> list[Candidate]:
         """Return the replicas that are known to have what the scope must see."""
-        known = self.known
-        if self.primary not in scope.positions:
+        known, wanted = self.known, scope.positions.get(self.primary)
+        if wanted is None:
             return list(known.ready)
-        position, _ = scope.positions[self.primary]
-        return [c for c in known.ready if known.has_reached(c.alias, position)]
+        return [c for c in known.ready if known.has_reached(c.alias, wanted[0])]
 
     def elsewhere(self, scope: Scope, tried: Collection[str]) -> str | None:
         """Return where to repeat a read that failed; None if nowhere.

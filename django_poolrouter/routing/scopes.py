@@ -82,7 +82,9 @@ class Scope:
 
     def is_writing(self, cluster: str) -> bool:
         """Tell whether a transaction that wrote to the cluster still goes on."""
-        return any(transaction.in_atomic_block for transaction in self._open.get(cluster, ()))
+        # A copy: other threads of the scope may begin to write meanwhile.
+        open_ones = list(self._open.get(cluster, ()))
+        return any(transaction.in_atomic_block for transaction in open_ones)
 
     def _settle(self, cluster: str, transactions: set[Transaction], seconds: float) -> None:
         """Pin for each transaction that wrote: when it ended is not known, so from now on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -402,14 +403,62 @@ def test_position__is_not_waited_for_where_replicas_lag(
 
 
 def test_position__of_a_history_that_is_over_pins(cluster: Cluster, servers: FakeServers) -> None:
-    import time
-
     servers.epoch = "b"
     look(cluster)
-    for age, found in ((1, "default"), (6, "r1")):
+    for age, found in ((1, "default"), (9, "default"), (11, "r1")):
         scope = wanting(at(50), time.time() - age)
         assert cluster.settle(scope, "r1").alias == found
         assert scope.positions == {}
+
+
+def test_position__of_a_history_that_nobody_saw_begin_is_not_dropped(
+    cluster: Cluster, servers: FakeServers
+) -> None:
+    """The cluster was promoted while this process did not read: the position is the newer one."""
+    look(cluster)
+    servers.epoch = "b"
+    servers.asked.clear()
+    scope = wanting(at(100, "b"), time.time())
+    assert cluster.settle(scope, "r1").alias == "r1"
+    assert servers.asked == ["default", "r1"]
+    assert scope.positions["default"][0] == at(100, "b")
+
+
+@pytest.mark.parametrize("trouble", [ServerFailed("down"), NotAsked()])
+def test_position__is_not_dropped_while_the_primary_cannot_be_asked(
+    cluster: Cluster, servers: FakeServers, trouble: Exception
+) -> None:
+    look(cluster)
+    servers.epoch = "b"
+    servers.logs["default"] = trouble
+    scope = wanting(at(100, "b"), time.time())
+    assert cluster.settle(scope, "r1").alias == "r1"
+    assert scope.positions != {}
+
+
+def test_position__that_is_over_may_be_found_out_by_two_threads_at_once(
+    cluster: Cluster, servers: FakeServers
+) -> None:
+    scope = wanting(at(50), time.time())
+    assert cluster.asker is not None
+    look(cluster)
+    servers.epoch = "b"
+
+    class Positions(dict[str, Any]):
+        """In which the other thread is always as far as this one."""
+
+        meet = threading.Barrier(2)
+
+        def get(self, *key: Any) -> Any:
+            found = super().get(*key)
+            self.meet.wait(10)
+            return found
+
+    scope.positions = Positions(scope.positions)
+    look(cluster)
+    tasks = [Task(cluster.settle, scope, "r1") for _ in range(2)]
+    assert [task.result().alias for task in tasks] == ["default"] * 2
+    assert scope.positions == {}
 
 
 def test_using_replica__needs_no_position(cluster: Cluster, servers: FakeServers) -> None:
