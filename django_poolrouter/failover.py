@@ -114,18 +114,17 @@ def run(cluster: Cluster, scope: Scope, execute: Callable[[], Any], context: dic
             found = fault(connection, error) if was_sent else "lost"
             if connection.alias == cluster.primary or found not in ("lost", "conflict"):
                 raise
+            # That it broke two connections may be its own doing: perhaps it crashes servers.  So
+            # it gets no third, least of all the primary, and the second server stays in
+            # service unless the monitor, who asks something harmless, finds it out of order.
+            is_last = is_repeated and was_sent
             if found == "lost":
-                # That two servers fail at once is less likely than that the query ends
-                # sessions, or crashes servers.  So the monitor is to judge the second: it
-                # asks that something harmless.  And no third, least of all the primary, is tried.
-                _leave(cluster, scope, connection, None if was_sent and is_repeated else error)
-            if was_sent and is_repeated:
-                raise
-            is_repeated = is_repeated or was_sent
+                _leave(cluster, scope, connection, None if is_last else error)
             tried.add(connection.alias)
-            target = cluster.elsewhere(scope, tried)
+            target = None if is_last else cluster.elsewhere(scope, tried)
             if target is None:
                 raise
+            is_repeated = is_repeated or was_sent
             reason = rules.LOST if found == "lost" else rules.CONFLICT
             _move(scope, context, Decision(target, reason))
 
