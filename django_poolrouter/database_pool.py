@@ -14,6 +14,7 @@ from . import pooling, signals
 from .errors import PoolExhausted, PoolTimeout, public
 from .pooling import Lease, Page, Pool, PoolConfig, PoolStatus
 from .pooling.entry import Entry
+from .routing import scope
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -167,7 +168,8 @@ class DatabasePool:
 
         """
         if self.connector is None:
-            self.execute("SELECT 1")
+            with scope():  # in which no read was routed: the question is for this server
+                self.execute("SELECT 1")
             return
         with self.connection(timeout) as raw:
             if not self.connector.ping(raw, timeout):

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 from django.db.utils import Error
 
+from .decisions import somebody_listens, tell
 from .errors import PoolError, ReplicaUnavailable
 from .registry import registry
-from .routing import Cluster, Replicas, Scope
+from .routing import Cluster, Decision, Replicas, Scope, rules
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -88,6 +89,9 @@ def fault(connection: BaseDatabaseWrapper, error: Error) -> Fault | None:
 def run(cluster: Cluster, scope: Scope, execute: Callable[[], Any], context: dict[str, Any]) -> Any:
     """Execute a query on the replica that it was meant for, or elsewhere.
 
+    Where it could not be sent at all, the next server gets it; once it was sent and failed, it
+    is sent once more and no further.
+
     Args:
         cluster: of the replica.
         scope: in which it is read.
@@ -97,31 +101,47 @@ def run(cluster: Cluster, scope: Scope, execute: Callable[[], Any], context: dic
     """
     cursor = context["cursor"]
     if scope.positions:
-        alias = cluster.settle(scope, cursor.db.alias)
-        if alias != cursor.db.alias:
-            _move(context, alias)
+        decision = cluster.settle(scope, cursor.db.alias)
+        if decision.alias != cursor.db.alias:
+            _move(scope, context, decision)
     tried: set[str] = set()
+    is_repeated = False
     while True:
         try:
             return execute()
         except Error as error:
-            alias = cursor.db.alias
-            lost = isinstance(cursor.cursor, LostCursor)
-            found = "lost" if lost else fault(cursor.db, error)
-            if alias == cluster.primary or found not in ("lost", "conflict"):
+            connection, was_sent = cursor.db, not isinstance(cursor.cursor, LostCursor)
+            found = fault(connection, error) if was_sent else "lost"
+            if connection.alias == cluster.primary or found not in ("lost", "conflict"):
                 raise
+            # That it broke two connections may be its own doing: perhaps it crashes servers.  So
+            # it gets no third, least of all the primary, and the second server stays in
+            # service unless the monitor, who asks something harmless, finds it out of order.
+            is_last = is_repeated and was_sent
             if found == "lost":
-                _leave(cluster, scope, cursor.db, error)
-            tried.add(alias)
-            target = cluster.elsewhere(scope, tried)
+                _leave(cluster, scope, connection, None if is_last else error)
+            tried.add(connection.alias)
+            target = None if is_last else cluster.elsewhere(scope, tried)
             if target is None:
                 raise
-            _move(context, target)
+            is_repeated = is_repeated or was_sent
+            reason = rules.LOST if found == "lost" else rules.CONFLICT
+            _move(scope, context, Decision(target, reason))
 
 
-def _leave(cluster: Cluster, scope: Scope, connection: BaseDatabaseWrapper, error: Error) -> None:
-    """Have nobody read from a replica that failed, and give back its connection."""
-    if not isinstance(error, PoolError):
+def _leave(
+    cluster: Cluster, scope: Scope, connection: BaseDatabaseWrapper, error: Error | None
+) -> None:
+    """Give back the connection to a replica that failed, and read no more from it.
+
+    Args:
+        cluster: of the replica.
+        scope: in which it was read.
+        connection: to the replica.
+        error: of the replica; None if it may be the query's fault.
+
+    """
+    if error is not None and not isinstance(error, PoolError):
         eject(connection.alias, error)
     if scope.choice(cluster.primary) == connection.alias:
         scope.drop_choice(cluster.primary)
@@ -129,9 +149,12 @@ def _leave(cluster: Cluster, scope: Scope, connection: BaseDatabaseWrapper, erro
         connection.close()
 
 
-def _move(context: dict[str, Any], alias: str) -> None:
+def _move(scope: Scope, context: dict[str, Any], decision: Decision) -> None:
     """Let Django's cursor go on with a driver's cursor of another alias."""
-    cursor, other = context["cursor"], connections[alias]
+    cursor, other = context["cursor"], connections[decision.alias]
+    if somebody_listens():
+        tell(f"read moved from {cursor.db.alias}", decision)
+    scope.chosen.add(decision.alias)
     is_server_side = getattr(cursor.cursor, "name", None) is not None
     fresh = other.chunked_cursor() if is_server_side else other.cursor()
     with suppress(Exception):

@@ -12,6 +12,7 @@ from typing import Any
 from .registry import registry
 from .router import using_primary
 from .routing import carry, current_scope, scope
+from .statements import in_transaction_on
 
 READS = ("wait", "primary", "any")
 """Where a job reads: "wait": from replicas that show what its sender wrote, else from the
@@ -21,9 +22,9 @@ primary; "primary": there; "any": from any replica, for jobs that do not mind ol
 def carried() -> dict[str, Any]:
     """Return what a job must know of the current scope, as JSON can hold it; empty if nothing.
 
-    What a transaction wrote that still goes on pins from now on.
+    A transaction that still goes on pins from now on, be it that it wrote nothing yet.
     """
-    return carry.pack(current_scope(), registry.topology.clusters.values())
+    return carry.pack(current_scope(), registry.topology.clusters.values(), in_transaction_on)
 
 
 @contextmanager

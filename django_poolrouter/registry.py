@@ -196,6 +196,8 @@ class Registry:
             tells_positions=conf.tells_positions(config),
             on_change=partial(signals.tell_of_replica, config.primary),
             on_look=self.note_health,
+            # Such a read runs on no replica, and it must be found out when one is well again.
+            on_fall_back=lambda cluster: self.monitor.note_use(cluster),
         )
 
     def leave_out(self, replicas: Collection[str]) -> None:

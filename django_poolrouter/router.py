@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ParamSpec, TypeVar, overload
 
 from django.db.models import Model
 
+from .decisions import somebody_listens, tell
 from .errors import ReplicaUnavailable
 from .registry import registry
 from .routing import Cluster, Decision, NoReplica, Topology, Using, current_scope, rules
 from .routing.using import Role
 from .statements import in_transaction_on
 
-log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -34,8 +33,8 @@ class PoolRouter:
             raise ReplicaUnavailable(str(error)) from None
         if decision is None:
             return None
-        if log.isEnabledFor(logging.DEBUG):
-            _log("read", model, decision)
+        if somebody_listens():
+            tell(f"read of {_label(model)}", decision)
         return decision.alias
 
     def db_for_write(self, model: type[Model], **hints: Any) -> str | None:
@@ -48,8 +47,8 @@ class PoolRouter:
             # only if they are the same does it leave out the columns that were not loaded.
             # Else it would read them from a replica, and write them over newer ones.
             hints["instance"]._state.db = decision.alias
-        if log.isEnabledFor(logging.DEBUG):
-            _log("write", model, decision)
+        if somebody_listens():
+            tell(f"write of {_label(model)}", decision)
         return decision.alias
 
     def allow_relation(self, obj1: Model, obj2: Model, **hints: Any) -> bool | None:
@@ -205,10 +204,6 @@ def _generic_targets(model: type[Model]) -> frozenset[type[Model]]:
     return frozenset(field.related_model for field in fields if field.one_to_many)
 
 
-def _log(operation: str, model: type[Model], decision: Decision) -> None:
-    label = getattr(model._meta, "label", model._meta.app_label)
-    log.debug(
-        "%s of %s: %s (%s)",
-        *(operation, label, decision.alias, decision.reason),
-        extra={"decision": decision},
-    )
+def _label(model: type[Model]) -> str:
+    # The database cache asks with a class of its own, which has none.
+    return str(getattr(model._meta, "label", model._meta.app_label))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.utils import Error
 
 from . import failover
+from .decisions import log
 from .errors import PoolError, ReplicaUnavailable
 from .failover import LostCursor
 from .registry import registry
@@ -26,7 +27,6 @@ from .routing import Cluster, current_scope
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-log = logging.getLogger("django_poolrouter.router")
 testcase_apart: ContextVar[bool] = ContextVar("poolrouter_testcase_apart", default=False)
 """Whether the transaction that TestCase wraps around a test counts as none."""
 Execute = Callable[[Any, Any, bool, dict[str, Any]], Any]
@@ -118,7 +118,8 @@ def in_transaction_on(alias: str) -> bool:
 class StatementRecorder:
     """An execute wrapper that tells the scope what ran on one connection of a cluster.
 
-    Reads on a replica it also sends elsewhere, if that has not what they must see or fails.
+    Reads that the router sent to a replica it also sends elsewhere, if that has not what they
+    must see or fails; where an alias was named outright, whoever did so meant that server.
     """
 
     __slots__ = ("connection",)
@@ -150,7 +151,8 @@ class StatementRecorder:
         def run() -> Any:
             return execute(sql, params, many, context)
 
-        movable = cluster.asker is not None and not many and is_query(sql)
+        is_ours = cluster.asker is not None and self.connection.alias in scope.chosen
+        movable = is_ours and not many and is_query(sql)
         try:
             if not movable or self.in_atomic_block:
                 return run()
@@ -195,7 +197,9 @@ def stand_in(connection: BaseDatabaseWrapper, name: str | None, error: Error) ->
 
     """
     busy = isinstance(error, PoolError) and not isinstance(error, ReplicaUnavailable)
-    if busy or connection.in_atomic_block or failover.replicas_with(connection.alias) is None:
+    named = connection.alias not in current_scope().chosen
+    unknown = failover.replicas_with(connection.alias) is None
+    if busy or named or unknown or connection.in_atomic_block:
         return None
     connection.close()
     # It never connected, perhaps.

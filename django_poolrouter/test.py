@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +12,10 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 
 from . import conf
+from .decisions import decided
 from .options import did_you_mean, shorten
 from .routing import Decision, scope
-from .statements import log, testcase_apart
+from .statements import testcase_apart
 
 _NO_QUERY = re.compile(r"\s*(savepoint|release|rollback|begin|commit)\b", re.IGNORECASE)
 
@@ -96,22 +96,14 @@ def _watched(ran: list[Query]) -> Iterator[None]:
 
 @contextmanager
 def _reasons() -> Iterator[dict[str, str]]:
-    """Give the last reason for each alias, out of the router's log."""
+    """Give the last reason for each alias."""
     reasons: dict[str, str] = {}
 
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            decision: Decision | None = getattr(record, "decision", None)
-            if decision is not None:
-                reasons[decision.alias] = decision.reason
+    def note(decision: Decision, **kwargs: Any) -> None:
+        reasons[decision.alias] = decision.reason
 
-    handler, before = Handler(), (log.level, log.propagate)
-    log.addHandler(handler)
-    log.setLevel(logging.DEBUG)
-    log.propagate = False  # nobody asked to see it
+    decided.connect(note)
     try:
         yield reasons
     finally:
-        log.removeHandler(handler)
-        log.setLevel(before[0])
-        log.propagate = before[1]
+        decided.disconnect(note)

@@ -2,15 +2,16 @@
 
 One format, whatever carries it (a cookie, the headers of a task): a mapping, such as JSON
 can hold, from a cluster's primary to what its reads must heed.  That is either the time, in
-seconds since the epoch, until which they stay there, or a list of the time of the writing
-and the position in the primary's log that a replica must have reached.
+seconds since the epoch, until which they stay there, or a list: the time of the writing, the
+position in the primary's log that a replica must have reached, and, if something was written
+later whose position is not known, such a time as well.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .cluster import Cluster
@@ -23,29 +24,47 @@ from .servers import NotAsked, ServerFailed
 CARRIED = 600.0
 
 
-def pack(scope: Scope, clusters: Iterable[Cluster]) -> dict[str, Any]:
+def pack(
+    scope: Scope,
+    clusters: Iterable[Cluster],
+    in_transaction: Callable[[str], bool] = lambda primary: False,
+) -> dict[str, Any]:
     """Return what a later scope must know of this one; empty if nothing.
 
     Asks the primaries that the scope wrote to where their logs end, so do it when the
     transactions are over: for one that goes on, and for a primary that cannot tell, the
     later scope is pinned for a time.
+
+    Args:
+        scope: that ends, or that goes on and sends a job.
+        clusters: that may be carried.
+        in_transaction: tells of a primary whether the caller is in a transaction there, in
+            which it may yet write what the later scope is to see.
+
     """
     now = time.time()
-    carried = {cluster.primary: _pack_one(scope, cluster, now) for cluster in clusters}
+    carried = {
+        cluster.primary: _pack_one(scope, cluster, now, in_transaction(cluster.primary))
+        for cluster in clusters
+    }
     return {primary: value for primary, value in carried.items() if value}
 
 
-def _pack_one(scope: Scope, cluster: Cluster, now: float) -> Any:
+def _pack_one(scope: Scope, cluster: Cluster, now: float, goes_on: bool) -> Any:
     primary = cluster.primary
-    if primary in scope.wrote:
+    wrote = primary in scope.wrote
+    if wrote and not goes_on:
         position = _capture(scope, cluster)
         if position is not None:
             return [_milliseconds(now), str(position)]
-    elif primary in scope.positions:
-        position, written_at = scope.positions[primary]
-        return [_milliseconds(written_at), str(position)]
     left = scope.pinned_for(primary, cluster.pin_seconds)
-    return _milliseconds(now + left) if left else None
+    if goes_on or (wrote and cluster.uses_positions):
+        left = max(left, cluster.blind_seconds)
+    until = [_milliseconds(now + left)] if left else []
+    brought = scope.positions.get(primary)
+    if brought is None:
+        return until[0] if until else None
+    return [_milliseconds(brought[1]), str(brought[0]), *until]
 
 
 def _capture(scope: Scope, cluster: Cluster) -> Position | None:
@@ -82,18 +101,22 @@ def unpack(carried: object, clusters: Mapping[str, Cluster], scope: Scope | None
 
 def _unpack_pin(scope: Scope, cluster: Cluster, left: float) -> None:
     # No longer than a write of this moment would pin: clocks of hosts differ.
-    left = min(left, cluster.pin_seconds)
+    left = min(left, cluster.blind_seconds)
     if left > 0:
         scope.pin(cluster.primary, left)
 
 
 def _unpack_position(scope: Scope, cluster: Cluster, value: list[Any], now: float) -> None:
+    if not _is_ours(value):
+        return
+    written_at, text, *until = value
     try:
-        written_at, text = value
         position = Position.parse(text)
     except (ValueError, AttributeError):
         return
-    if not isinstance(written_at, float) or not now - written_at < CARRIED:
+    for end in until:
+        _unpack_pin(scope, cluster, end - now)
+    if not now - written_at < CARRIED:
         return
     if cluster.uses_positions:
         scope.positions[cluster.primary] = (position, min(written_at, now))
@@ -115,19 +138,25 @@ def merge(*carried: object) -> dict[str, Any]:
 
 
 def _is_ours(value: object) -> bool:
-    when = value[0] if isinstance(value, list) and len(value) == 2 else value
-    return isinstance(when, float) and not math.isnan(when)
+    times = _times(value)
+    return bool(times) and all(isinstance(t, float) and not math.isnan(t) for t in times)
+
+
+def _times(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        return [value]
+    return [value[0], *value[2:]] if 2 <= len(value) <= 3 else []
 
 
 def _when(value: Any) -> float:
     """Return when a position was noted, and of a pin its end: it hides what it may be of."""
-    return float(value[0] if isinstance(value, list) else value)
+    return float(max(_times(value)))
 
 
 def seconds_left(carried: Mapping[str, Any]) -> float:
     """Return for how long what ``pack`` made is worth carrying."""
-    ends = [v[0] + CARRIED if isinstance(v, list) else v for v in carried.values()]
-    return float(max(ends) - time.time())
+    ends = [v[0] + CARRIED for v in carried.values() if isinstance(v, list)]
+    return float(max([*ends, *map(_when, carried.values())]) - time.time())
 
 
 def _milliseconds(seconds: float) -> float:

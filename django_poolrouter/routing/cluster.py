@@ -13,7 +13,7 @@ from .balancers import Balancer, Candidate
 from .config import ClusterConfig
 from .replicas import OnChange, OnLook, Replicas
 from .scopes import Scope, Transaction
-from .servers import NoReplica, Servers
+from .servers import NoReplica, NotAsked, ServerFailed, Servers
 from .using import wish
 
 
@@ -37,6 +37,7 @@ class Cluster:
         clock: monotonic seconds.
         on_change: called with a replica that was ejected, or, and True, is back.
         on_look: called with a replica, its state and its lag, each time it was looked at.
+        on_fall_back: called with the cluster for each read that no replica qualifies for.
 
     """
 
@@ -51,6 +52,7 @@ class Cluster:
         clock: Callable[[], float] = time.monotonic,
         on_change: OnChange = lambda alias, is_back: None,
         on_look: OnLook = lambda alias, state, lag: None,
+        on_fall_back: Callable[[Cluster], object] = lambda cluster: None,
     ) -> None:
         self.config = config
         self.primary = config.primary
@@ -63,6 +65,11 @@ class Cluster:
         self.uses_positions = bool(
             tells_positions and self.replicas and config.read_your_writes == "position"
         )
+        # As long, where a position was wanted and is not to be had: a replica may be as far
+        # behind as MAX_LAG.
+        self.blind_seconds = self.pin_seconds
+        if self.uses_positions:
+            self.blind_seconds = max(self.pin_seconds, config.max_lag or 0.0)
         self.known = Replicas(
             [
                 Candidate(replica.alias, replica.weight, _asker(in_use, replica.alias))
@@ -77,6 +84,7 @@ class Cluster:
         """What this process knows of the replicas."""
         self.asker = Asker(self.primary, self.known, servers, clock) if servers else None
         self._balancer = balancer
+        self._on_fall_back = on_fall_back
         self._turns = itertools.count()
         self._prepare_decisions()
 
@@ -158,7 +166,7 @@ class Cluster:
                 scope.choose(self.primary, self._next(ready))
         return self._choose(scope, self._followed)
 
-    def settle(self, scope: Scope, alias: str) -> str:
+    def settle(self, scope: Scope, alias: str) -> Decision:
         """Return where to read what the scope must see; asks replicas, and waits a little.
 
         Args:
@@ -168,27 +176,39 @@ class Cluster:
         """
         wanted = scope.positions.get(self.primary)
         if wanted is None or self.asker is None or wish(self.primary) == "replica":
-            return alias
+            return self._followed[alias]
         position, written_at = wanted
-        if self.known.epoch not in (None, position.epoch):
+        if self._is_over(position.epoch, self.asker):
             # Nobody can tell any more; the cluster was promoted, say.
-            del scope.positions[self.primary]
-            scope.pin(self.primary, max(0.0, written_at + self.pin_seconds - time.time()))
+            scope.positions.pop(self.primary, None)
+            scope.pin(self.primary, max(0.0, written_at + self.blind_seconds - time.time()))
             found = self.primary if scope.pinned_for(self.primary, self.pin_seconds) else alias
         else:
             found = self.asker.find(position, alias) or self.primary
         if found != alias and alias == scope.choice(self.primary):
             scope.drop_choice(self.primary)
             scope.choose(self.primary, found)
-        return found
+        if found != self.primary:
+            return self._followed[found]
+        return self._not_reached if self.primary in scope.positions else self._pinned
+
+    def _is_over(self, epoch: str, asker: Asker) -> bool:
+        """Tell whether the primary writes another history by now; asks it before saying so."""
+        if self.known.epoch in (None, epoch):
+            return False
+        # Perhaps nobody has looked since a promotion, and the epoch is the newer of the two.
+        try:
+            asker.written()
+        except (ServerFailed, NotAsked):
+            return False  # the replicas will tell
+        return self.known.epoch != epoch
 
     def _caught_up(self, scope: Scope) -> list[Candidate]:
         """Return the replicas that are known to have what the scope must see."""
-        known = self.known
-        if self.primary not in scope.positions:
+        known, wanted = self.known, scope.positions.get(self.primary)
+        if wanted is None:
             return list(known.ready)
-        position, _ = scope.positions[self.primary]
-        return [c for c in known.ready if known.has_reached(c.alias, position)]
+        return [c for c in known.ready if known.has_reached(c.alias, wanted[0])]
 
     def elsewhere(self, scope: Scope, tried: Collection[str]) -> str | None:
         """Return where to repeat a read that failed; None if nowhere.
@@ -225,6 +245,7 @@ class Cluster:
         return self._balancer(candidates, next(self._turns)).alias
 
     def _fall_back(self) -> Decision:
+        self._on_fall_back(self)
         if self.config.fallback == "error":
             states = ", ".join(f"{alias} {self.known.state(alias)}" for alias in self.replicas)
             raise NoReplica(f"no replica of {self.primary!r} may be read: {states}")

@@ -18,7 +18,8 @@ IDLE = 60.0
 class Monitor:
     """Has a daemon thread for each server: one that hangs must not hide how the others are.
 
-    They start with the first read from a replica and end when there are no more.
+    They start with the first read from a replica, or with one that finds none to read from,
+    and end when there are no more.
     """
 
     def __init__(self, interval: float = INTERVAL, idle: float = IDLE) -> None:
@@ -28,7 +29,7 @@ class Monitor:
         self._watches: dict[Cluster, _Watch] = {}
 
     def note_use(self, cluster: Cluster) -> None:
-        """A read ran on a replica: look after the cluster from now on."""
+        """A read ran on a replica, or found none that qualifies: look after the cluster."""
         watch = self._watches.get(cluster)
         if watch is None:
             self._start(cluster)

@@ -29,5 +29,8 @@ READ = (
 )
 """The first that holds decides."""
 
+LOST = "the replica that was chosen failed"
+CONFLICT = "replication cancelled it on the replica that was chosen"
+
 WRITE = "writes go to the primary"
 WRITE_OF_A_COPY = "writes go to the primary; the object was read from a replica"

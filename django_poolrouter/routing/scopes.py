@@ -33,7 +33,7 @@ class Scope:
 
     """
 
-    __slots__ = ("_choices", "_clock", "_open", "_pins", "positions", "sticky", "wrote")
+    __slots__ = ("_choices", "_clock", "_open", "_pins", "chosen", "positions", "sticky", "wrote")
 
     def __init__(self, *, sticky: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         self.sticky = sticky
@@ -41,6 +41,9 @@ class Scope:
         """The clusters that it wrote to."""
         self.positions: dict[str, tuple[Position, float]] = {}
         """What its reads must see of clusters, and when (Unix time) that was written."""
+        self.chosen: set[str] = set()
+        """The aliases that its reads were ever sent to.  What runs on another was named
+        outright, by ``using()`` say; what runs on one of these may have been, too."""
         self._clock = clock
         self._choices: dict[str, str] = {}
         self._pins: dict[str, float] = {}
@@ -79,7 +82,9 @@ class Scope:
 
     def is_writing(self, cluster: str) -> bool:
         """Tell whether a transaction that wrote to the cluster still goes on."""
-        return any(transaction.in_atomic_block for transaction in self._open.get(cluster, ()))
+        # A copy: other threads of the scope may begin to write meanwhile.
+        open_ones = list(self._open.get(cluster, ()))
+        return any(transaction.in_atomic_block for transaction in open_ones)
 
     def _settle(self, cluster: str, transactions: set[Transaction], seconds: float) -> None:
         """Pin for each transaction that wrote: when it ended is not known, so from now on."""
@@ -98,7 +103,9 @@ class Scope:
         Django asks its routers twice for ``iterator()``, ``in_bulk()`` and reverse
         managers, so a turn must not pass with a question, only with a query.
         """
-        return self._choices.setdefault(cluster, alias)
+        settled = self._choices.setdefault(cluster, alias)
+        self.chosen.add(settled)
+        return settled
 
     def drop_choice(self, cluster: str) -> None:
         """Let the next read choose again: the replica is no longer to be had."""

@@ -11,6 +11,8 @@ from .. import conf
 from ..errors import PoolError
 from ..health import PoolHealthMonitor, describe
 from ..registry import pools, registry
+from ..routing import NotAsked, ServerFailed
+from ..servers import PooledServers
 from .advice import Use, advise, observe
 from .budget import Budget, budgets
 from .report import collect
@@ -188,6 +190,11 @@ def _fault(inspection: Inspection) -> str | None:
 def _warnings(inspection: Inspection, facts: ServerFacts, limits: list[Budget]) -> Iterator[str]:
     if facts.replicates and facts.read_only is False:
         yield "the replica takes writes: set read_only on the server"
+    if not _tells_position(inspection.alias):
+        yield (
+            "the server tells no position in its replication log: reads after a write are "
+            "pinned to the primary for a time instead"
+        )
     for budget in limits:
         if not budget.fits:
             yield f"the pools may need more connections than there are: {budget}"
@@ -198,6 +205,19 @@ def _warnings(inspection: Inspection, facts: ServerFacts, limits: list[Budget]) 
             f"the server closes connections that rest for {limit:g} s, and max_idle is "
             f"{config.max_idle}: set it below"
         )
+
+
+def _tells_position(alias: str) -> bool:
+    """Tell whether routing gets the positions from a server that it is to go by."""
+    cluster = registry.topology.by_alias.get(alias)
+    if cluster is None or not cluster.uses_positions:
+        return True
+    try:
+        with PooledServers().log_of(alias) as log:
+            position = log.written() if alias == cluster.primary else log.replayed()
+    except (ServerFailed, NotAsked):
+        return True  # another trouble
+    return position is not None
 
 
 def _lag(replica: ServerFacts, primary: ServerFacts | None) -> float | None:

@@ -115,6 +115,23 @@ def test_server__that_closes_idle_connections_early_is_a_warning(site: Site) -> 
     assert "rest for 60 s, and max_idle is 600" in warning
 
 
+def test_server__that_forbids_the_question_for_positions_is_a_warning(site: Site) -> None:
+    if site.kind != "postgresql":
+        pytest.skip("MariaDB tells everybody")
+    change = "{} EXECUTE ON FUNCTION pg_control_system {} PUBLIC"
+    assert site.check()["default"]["warnings"] == []
+    site.cluster.sql("primary", change.format("REVOKE", "FROM"))
+    try:
+        site.cluster.wait_for_replicas()
+        found = site.check()
+    finally:
+        site.cluster.sql("primary", change.format("GRANT", "TO"))
+        site.cluster.wait_for_replicas()
+    for alias in ("default", "unopened"):
+        [warning] = found[alias]["warnings"]
+        assert warning.startswith("the server tells no position in its replication log")
+
+
 def test_advice__tells_of_the_use_that_it_saw(site: Site) -> None:
     site.host.worker().do("take")
     [advice] = site.check("--observe", "0.1")["default"]["advice"]

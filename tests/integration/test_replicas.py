@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
 from django.db import OperationalError, connections, transaction
 from django.db.models.expressions import RawSQL
 
-from django_poolrouter import ReplicaUnavailable, pools, scope, using_replica
+from django_poolrouter import PoolHealthMonitor, ReplicaUnavailable, pools, scope, using_replica
 from django_poolrouter.registry import registry
-from django_poolrouter.routing import Replicas, Scope, carry, current_scope
+from django_poolrouter.routing import Monitor, Replicas, Scope, carry, current_scope
 from django_poolrouter.routing.monitor import INTERVAL
 from django_poolrouter.routing.replicas import COOL_DOWN
+from django_poolrouter.test import assert_routed_to
 from tests.databases import eventually
 from tests.doubles import Task
 from tests.servers import (
@@ -166,7 +168,6 @@ def test_iterator__moves_before_its_first_row(use: Any) -> None:
     try:
         for _ in range(2):
             assert [a.name for a in Author.objects.iterator() if a.name == "Ada"] == ["Ada"]
-        assert [a.name for a in Author.objects.using("replica1").iterator()][:1] == ["Ada"]
     finally:
         shop.servers.restart("replica1")
 
@@ -175,6 +176,7 @@ def test_moved_read__gives_its_connection_back_with_its_cursor(use: Any) -> None
     shop = use(pool={"hold": "transaction"})
     assert {read(), read()} == set(REPLICAS)
     shop.servers.signal("replica1", signal.SIGKILL)
+    current_scope().choose("default", "replica1")
     try:
         with connections["replica1"].cursor() as cursor:
             cursor.execute("SELECT count(*) FROM shop_author")
@@ -185,16 +187,154 @@ def test_moved_read__gives_its_connection_back_with_its_cursor(use: Any) -> None
         shop.servers.restart("replica1")
 
 
+# What ends its own session, as a query does that crashes the server; and counts as a write.
+FATAL_READ = "SELECT pg_terminate_backend(pg_backend_pid())"
+FATAL_WRITES = {
+    "postgresql": "DO $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); END $$",
+    "mariadb": "KILL CONNECTION_ID()",
+}
+KILL = {"postgresql": "SELECT pg_terminate_backend({})", "mariadb": "KILL {}"}
+
+
+def execute(alias: str, sql: str) -> None:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(sql)
+
+
+@contextmanager
+def chosen() -> Iterator[str]:
+    """Give the replica that the router chose for a scope that read there."""
+    with scope():
+        [*_, alias] = where(Author.objects.count)
+        yield alias
+    connections.close_all()
+
+
+def test_read__that_ends_its_session_is_sent_twice_and_no_further(use: Any) -> None:
+    if use().kind != "postgresql":
+        pytest.skip("no query of MariaDB ends its own session")
+    registry.monitor.note_use = lambda cluster: None
+    with chosen() as first, witness() as ran:
+        with pytest.raises(OperationalError):
+            execute(first, FATAL_READ)
+        [second] = set(REPLICAS) - {first}
+        assert ran.aliases == [first, second]
+        # The first failed; the second is the monitor's to judge, which finds it well.
+        assert [known().state(replica) for replica in (first, second)] == ["ejected", "up"]
+
+
+def test_read__goes_on_past_a_server_to_which_it_could_not_be_sent(use: Any) -> None:
+    shop = use()
+    registry.monitor.note_use = lambda cluster: None
+    with chosen() as first:
+        for replica in REPLICAS:
+            shop.servers.signal(replica, signal.SIGKILL)
+        try:
+            assert where(lambda: Author.objects.get(name="Ada"))[-1:] == ["default"]
+        finally:
+            for replica in REPLICAS:
+                shop.servers.restart(replica)
+    assert known().state(first) == "ejected"
+
+
 def test_write__is_never_repeated_elsewhere(use: Any) -> None:
+    shop = use()
+    with chosen() as alias, witness() as ran:
+        with pytest.raises(OperationalError):
+            execute(alias, FATAL_WRITES[shop.kind])
+        shop.servers.signal(alias, signal.SIGKILL)
+        try:
+            with pytest.raises(OperationalError):
+                Author.objects.using(alias).filter(name="Bob").update(name="Eve")
+        finally:
+            shop.servers.restart(alias)
+    assert set(ran.aliases) <= {alias}
+
+
+def test_read__in_a_transaction_on_a_replica_is_never_repeated_elsewhere(use: Any) -> None:
+    """The transaction is lost, and what it read before with it."""
+    shop = use()
+    with chosen() as alias:
+        authors, connection = Author.objects.using(alias), connections[alias]
+        with suppress(OperationalError), transaction.atomic(using=alias):
+            authors.count()
+            session = connection.driver_class().backend_id(connection.connection)
+            shop.servers.sql(alias, KILL[shop.kind].format(session))
+            with witness() as ran, pytest.raises(OperationalError):
+                authors.count()
+        assert ran.aliases == [alias]
+
+
+def test_alias_named_outright__is_asked_and_no_other(use: Any) -> None:
+    """A read that names a server asks whether it is well, perhaps."""
     shop = use()
     read()
     shop.servers.signal("replica1", signal.SIGKILL)
     try:
-        with pytest.raises(OperationalError):
-            Author.objects.using("replica1").filter(name="Bob").update(name="Eve")
-        with pytest.raises(OperationalError), transaction.atomic(using="replica1"):
-            Author.objects.using("replica1").count()
-        assert Author.objects.using("replica1").filter(name="Ada").exists()
+        eventually(lambda: (read(), known().state("replica1"))[1] == "ejected")
+        for _ in range(2):
+            with scope():
+                read()
+                assert Author.objects.exists()
+                with pytest.raises(OperationalError):
+                    connections["replica1"].cursor()
+                with pytest.raises(OperationalError):
+                    Author.objects.using("replica1").count()
+    finally:
+        shop.servers.restart("replica1")
+
+
+def test_moved_read__tells_its_own_reason(use: Any, caplog: pytest.LogCaptureFixture) -> None:
+    shop = use(MAX_LAG=None)
+    for replica in REPLICAS:
+        shop.fall_behind(replica)
+    try:
+        carried = written()
+        logging.disable()  # as some projects do in their tests
+        try:
+            with assert_routed_to("default") as ran:
+                carry.unpack(carried, registry.topology.clusters, current_scope())
+                Author.objects.exists()
+        finally:
+            logging.disable(logging.NOTSET)
+        with caplog.at_level(logging.DEBUG, "django_poolrouter.router"):
+            read_with(carried)
+    finally:
+        for replica in REPLICAS:
+            shop.catch_up(replica)
+    assert [query.reason for query in ran] == ["no replica has the user's writes yet"]
+    assert ": default (no replica has the user's writes yet)" in caplog.text
+    assert "read moved from replica" in caplog.text
+
+
+def test_repeated_read__tells_its_own_reason(use: Any) -> None:
+    shop = use()
+    registry.monitor.note_use = lambda cluster: None
+    assert {read(), read()} == set(REPLICAS)
+    shop.servers.signal("replica1", signal.SIGKILL)
+    try:
+        with assert_routed_to(*REPLICAS) as ran:
+            current_scope().choose("default", "replica1")
+            Author.objects.exists()
+    finally:
+        shop.servers.restart("replica1")
+    assert (ran[-1].alias, ran[-1].reason) == ("replica2", "the replica that was chosen failed")
+
+
+@pytest.mark.parametrize("pool", [True, False])
+def test_health_checks__ask_the_replica_itself(use: Any, pool: bool) -> None:
+    shop = use()
+    for replica in REPLICAS:
+        connections.settings[replica]["OPTIONS"]["pool"] = pool
+    shop.servers.signal("replica1", signal.SIGKILL)
+    try:
+        for choice in ("replica2", "replica1"):
+            with scope():
+                current_scope().choose("default", choice)
+                assert not PoolHealthMonitor("replica1").is_healthy()
+                with pytest.raises(OperationalError):
+                    pools["replica1"].ping(1.0)
+                assert pools["replica2"].ping(1.0) is None
     finally:
         shop.servers.restart("replica1")
 
@@ -262,6 +402,7 @@ def test_recovery_conflict__is_repeated_on_another_replica_that_stays_in_service
     def read_slowly() -> list[str]:
         try:
             with scope(), witness() as ran:
+                current_scope().choose("default", "replica1")
                 assert len(books[:3]) == 3
             return [*ran.aliases, registry.topology.clusters["default"].known.state("replica1")]
         finally:
@@ -278,6 +419,28 @@ def test_recovery_conflict__is_repeated_on_another_replica_that_stays_in_service
         assert task.result() == ["replica1", "replica2", "up"]
     finally:
         shop.servers.sql("replica1", set_delay.format("'30s'"), "SELECT pg_reload_conf()")
+
+
+# -- coming back ------------------------------------------------------------------------
+
+
+def reading(condition: Callable[[], Any]) -> None:
+    """Return when the condition holds, reading meanwhile, as a process with traffic does."""
+    eventually(lambda: (read(), condition())[1], BACK)
+
+
+def test_replicas__that_were_out_for_long_come_back_to_a_process_that_reads(use: Any) -> None:
+    """Nobody reads from them, and so nobody looks after them for their own sake."""
+    shop = use()
+    registry.monitor = Monitor(idle=2.0)
+    assert {read(), read()} == set(REPLICAS)
+    for replica in REPLICAS:
+        shop.servers.signal(replica, signal.SIGKILL)
+    reading(lambda: known().ready == ())
+    registry.monitor.stop()  # as it ends by itself, and before a fork
+    for replica in REPLICAS:
+        shop.servers.restart(replica)
+    reading(lambda: {read(), read()} == set(REPLICAS))
 
 
 # -- lag --------------------------------------------------------------------------------

@@ -80,6 +80,18 @@ def is_pinned(browser: Any) -> bool:
     return browser.get("/heeded").json()["pinned"] > 0
 
 
+def test_cookie__signed_with_a_key_of_before_is_good_while_that_is_a_fallback(
+    use: Any, settings: Any
+) -> None:
+    use()
+    browser = client()
+    browser.get("/write")
+    before, settings.SECRET_KEY = settings.SECRET_KEY, "another"
+    assert not is_pinned(browser)
+    settings.SECRET_KEY_FALLBACKS = [before]
+    assert is_pinned(browser)
+
+
 def test_cache__remembers_a_user_on_all_devices(use: Any) -> None:
     use(STORE="cache")
     phone, laptop, bob = client("ada"), client("ada"), client("bob")

@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
+import unittest
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
@@ -29,18 +32,33 @@ from django.db import connection, connections, models, transaction
 from django.db.utils import Error
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client
+from django.test.testcases import DatabaseOperationForbidden
 from django.urls import path
 
-from django_poolrouter import scope, using_primary, using_replica
+from django_poolrouter import pools, scope, using_primary, using_replica
 from django_poolrouter.checks import check_settings
+from django_poolrouter.registry import registry
 from django_poolrouter.routing import Scope, current_scope
 from django_poolrouter.stores import COOKIE, SALT
+from django_poolrouter.test import assert_routed_to
 from tests.databases import ENGINES, configured
 from tests.testapp.orders.models import Line, Order
 from tests.testapp.shop.models import Author, Book, Note, Tag
 from tests.testapp.site import Site, where, witness
 
 REPLICAS = {"replica1", "replica2"}
+# What PostgreSQL refuses there, and how.
+STANDBYS_CANNOT = (
+    "CREATE TEMPORARY TABLE trap (n int)",
+    "LISTEN trap",
+    "SELECT txid_current()",
+    "SELECT id FROM shop_tag FOR UPDATE",
+)
+CANNOT = r"cannot (execute|assign|use)"
+TAKE_LOCK = {
+    "postgresql": "SELECT pg_try_advisory_lock(13)",
+    "mariadb": "SELECT GET_LOCK('trap', 0)",
+}
 REFUSED = r"read.only transaction|READ ONLY transaction|readonly database|read-only"
 # What stops a replica from applying what it gets, and what lets it go on.
 STANDSTILL = {
@@ -512,11 +530,34 @@ def test_trap_12__raw_sql_that_writes_is_refused_and_the_error_says_what_to_do(
 
 
 def test_trap_13__what_a_standby_cannot_do_runs_on_the_primary(shop: Site) -> None:
-    with transaction.atomic():
+    with transaction.atomic(), using_replica():
         assert where(lambda: list(Book.objects.select_for_update())) == ["default"]
-    # Advisory locks would be local to a standby; a bare cursor is default's.
-    assert connection.alias == "default"
-    assert "default" not in REPLICAS
+    if shop.kind == "postgresql":
+        for sql in STANDBYS_CANNOT:
+            with pytest.raises(Error, match=CANNOT), connections["replica1"].cursor() as cursor:
+                cursor.execute(sql)
+            with using_replica(), connection.cursor() as cursor:
+                cursor.execute(sql)
+
+
+def test_trap_13__advisory_locks_are_the_primarys(shop: Site) -> None:
+    """A standby has locks of its own, which keep nobody else out."""
+
+    def is_free(alias: str) -> bool:
+        try:
+            return pools[alias].execute(TAKE_LOCK[shop.kind]) == [(True,)]
+        finally:
+            connections.close_all()
+
+    with using_replica(), connection.cursor() as cursor:
+        assert where(lambda: cursor.execute(TAKE_LOCK[shop.kind])) == ["default"]
+        assert cursor.fetchone() == (True,)
+        with ThreadPoolExecutor(1) as executor:
+            assert [executor.submit(is_free, a).result() for a in ("default", "replica1")] == [
+                False,
+                True,
+            ]
+        connection.close()
 
 
 def test_trap_14__subqueries_go_where_the_query_goes(shop: Site) -> None:
@@ -531,7 +572,34 @@ def test_trap_14__subqueries_go_where_the_query_goes(shop: Site) -> None:
             assert where(query)[0] in REPLICAS
 
 
-# 15, tests of projects: see test_test_runner, which runs some.
+# -- 15: tests of projects (test_test_runner runs whole ones) ----------------------------
+
+
+def test_trap_15__a_mirror_sees_the_transaction_of_the_test(shop: Site) -> None:
+    for alias in REPLICAS:
+        connections[alias].creation.set_as_test_mirror(connections["default"].settings_dict)
+
+    class Tests(django.test.TestCase):
+        databases = frozenset({"default", *REPLICAS})
+
+        def test_mirror(self) -> None:
+            Tag.objects.create(name="of the test")
+            for alias in REPLICAS:
+                assert Tag.objects.using(alias).filter(name="of the test").exists()
+            with assert_routed_to(*REPLICAS):
+                assert Tag.objects.filter(name="of the test").exists()
+            with assert_routed_to("default"), transaction.atomic():
+                assert Tag.objects.filter(name="of the test").exists()
+
+        def test_alias_that_is_not_named(self) -> None:
+            with pytest.raises(DatabaseOperationForbidden, match="'orders1'"):
+                Order.objects.using("orders1").count()
+
+    result = unittest.TestResult()
+    unittest.TestLoader().loadTestsFromTestCase(Tests).run(result)
+    assert [trace for _, trace in (*result.errors, *result.failures)] == []
+    assert result.testsRun == 2
+    assert not Tag.objects.using("default").filter(name="of the test").exists()
 
 
 # -- 16, 17: async and streams ----------------------------------------------------------
@@ -551,16 +619,19 @@ def test_trap_16__all_that_an_async_view_starts_is_in_its_scope(shop: Site, writ
     assert set(async_to_sync(AsyncClient().get)("/async").json()["awaited"]) < REPLICAS
 
 
-def test_trap_16__iterating_on_the_event_loop_sees_the_transaction_of_the_caller(
-    shop: Site,
+def test_trap_16__iterating_on_the_event_loop_is_in_the_transaction_of_the_caller(
+    made: Site, use: Any
 ) -> None:
-    async def titles() -> list[str]:
-        return [book.title async for book in Book.objects.filter(title="looped").aiterator()]
+    """Nothing else than the transaction leads to the primary here."""
+    use(routers={"default": {"READ_YOUR_WRITES": "off"}})
 
-    with suppress(ZeroDivisionError), transaction.atomic():
-        Book.objects.create(title="looped", author=shop.author)
-        assert async_to_sync(titles)() == ["looped"]
-        raise ZeroDivisionError
+    async def titles() -> list[str]:
+        return [book.title async for book in Book.objects.aiterator()]
+
+    with scope():
+        with transaction.atomic():
+            assert where(async_to_sync(titles)) == ["default"]
+        assert where(async_to_sync(titles))[0] in REPLICAS
 
 
 def test_trap_16__a_thread_of_ones_own_is_a_scope_of_its_own(shop: Site) -> None:
@@ -621,13 +692,34 @@ def test_trap_17__streams_are_produced_in_the_scope_of_their_request(shop: Site)
 # -- 18, 19: what is named, and no scope at all -----------------------------------------
 
 
-def test_trap_18__an_alias_named_outright_is_used_and_an_unknown_one_in_a_cookie_is_not(
-    shop: Site,
-) -> None:
-    assert where(lambda: Book.objects.using("replica2").count()) == ["replica2"]
+@pytest.mark.parametrize("drained", [False, True])
+def test_trap_18__an_alias_named_outright_is_used(shop: Site, drained: bool) -> None:
+    """Though it is drained, or has not what the user wrote."""
+    registry.leave_out({"replica2"} if drained else ())
+    with standstill(shop), scope() as entered:
+        written = registry.topology.clusters["default"].asker.written()  # type: ignore[union-attr]
+        Author.objects.using("default").create(name="unseen")
+        pending = replace(written, places={key: n + 1 for key, n in written.places.items()})
+        entered.wrote.clear()
+        entered.positions["default"] = (pending, time.time())
+        with connections["replica2"].cursor() as cursor:
+            assert where(lambda: cursor.execute("SELECT 1")) == ["replica2"]
+        assert where(lambda: Book.objects.using("replica2").count()) == ["replica2"]
+        assert where(Book.objects.count)[-1] == "default"
+
+
+def test_trap_18__an_unknown_alias_in_a_cookie_counts_for_nothing(shop: Site) -> None:
     client = Client()
-    client.cookies[COOKIE] = signing.dumps({"gone": 9e12, "replica1": 9e12}, salt=SALT)
-    assert client.get("/cookie").status_code == 200
+    later = time.time() + 60
+    for carried, aliases in (
+        ({"gone": later, "replica1": later}, REPLICAS),
+        ({"gone": later, "default": later}, {"default"}),
+    ):
+        client.cookies[COOKIE] = signing.dumps(carried, salt=SALT)
+        with witness() as ran:
+            assert client.get("/cookie").content == b"True"
+        assert len(ran) == 1
+        assert set(ran.aliases) <= aliases
 
 
 def test_trap_19__a_command_or_shell_reads_what_it_wrote(shop: Site) -> None:

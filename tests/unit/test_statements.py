@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from psycopg import sql as psycopg_sql
 
+from django_poolrouter import jobs
 from django_poolrouter.registry import Registry
 from django_poolrouter.routing import (
     BALANCERS,
@@ -243,6 +244,15 @@ def test_connection__has_one_recorder_where_there_are_replicas() -> None:
             connections[alias].ensure_connection()
             assert len(recorders(alias)) == count
             connections[alias].close()
+
+
+@pytest.mark.usefixtures("replicated")
+def test_job__sent_inside_atomic_is_pinned_before_the_first_write() -> None:
+    with scope():
+        for alias, known in (("default", {"default"}), ("copy", set()), ("orders", set())):
+            with transaction.atomic(using=alias):
+                assert set(jobs.carried()) == known
+        assert jobs.carried() == {}
 
 
 @pytest.mark.usefixtures("replicated")

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
+from typing import Any
 
-from django_poolrouter.routing import Cluster, ClusterConfig, Monitor, ReplicaConfig, ServerFailed
+import pytest
+
+from django_poolrouter.routing import (
+    Cluster,
+    ClusterConfig,
+    Monitor,
+    NoReplica,
+    ReplicaConfig,
+    Scope,
+    ServerFailed,
+)
 from django_poolrouter.routing.balancers import round_robin
 from tests.doubles import FakeServers, eventually
 
@@ -38,6 +50,22 @@ def test_monitor__ends_when_nobody_reads_and_starts_again() -> None:
         servers.asked.clear()
         monitor.note_use(mine)
         eventually(lambda: "r1" in servers.asked)
+        eventually(lambda: threads() == set())
+
+
+@pytest.mark.parametrize("fallback", ["primary", "error"])
+def test_monitor__starts_again_with_a_read_that_no_replica_qualifies_for(fallback: Any) -> None:
+    """It does not run on a replica, and yet nobody else would ever find one well."""
+    monitor = Monitor(interval=0.001, idle=0.0)
+    servers = FakeServers(default=1, r1=1, r2=1)
+    config = ClusterConfig("default", (ReplicaConfig("r1"),), fallback=fallback)
+    mine = Cluster(config, round_robin, lambda alias: 0, servers, on_fall_back=monitor.note_use)
+    mine.known.eject("r1")
+    for read in (lambda: mine.decide_read(Scope(), lambda alias: False), mine.take_turn):
+        servers.asked.clear()
+        with suppress(NoReplica):
+            read()
+        eventually(lambda: "default" in servers.asked)
         eventually(lambda: threads() == set())
 
 

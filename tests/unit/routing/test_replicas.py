@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -340,7 +341,7 @@ def test_position__that_is_known_to_be_reached_asks_nothing(
     for _ in range(4):
         scope = wanting(at(95))
         assert cluster.decide_read(scope, never).alias == "r2"
-        assert cluster.settle(scope, "r2") == "r2"
+        assert cluster.settle(scope, "r2").alias == "r2"
     assert servers.asked == []
 
 
@@ -348,8 +349,8 @@ def test_position__is_asked_for_once_and_known_then(cluster: Cluster, servers: F
     scope = wanting(at(100))
     alias = cluster.decide_read(scope, never).alias
     assert servers.asked == []  # never in the decision
-    assert cluster.settle(scope, alias) == alias
-    assert cluster.settle(scope, alias) == alias
+    assert cluster.settle(scope, alias).alias == alias
+    assert cluster.settle(scope, alias).alias == alias
     assert servers.asked == [alias]
 
 
@@ -359,11 +360,11 @@ def test_position__is_sought_on_another_replica_then_on_the_primary(
     servers.logs["r1"] = 90
     scope = wanting(at(100))
     assert cluster.decide_read(scope, never).alias == "r1"
-    assert cluster.settle(scope, "r1") == "r2"
+    assert cluster.settle(scope, "r1").alias == "r2"
     assert cluster.decide_read(scope, never).alias == "r2"
     servers.logs["r2"] = 95
     began, scope = clock.now, wanting(at(101))
-    assert cluster.settle(scope, cluster.decide_read(scope, never).alias) == "default"
+    assert cluster.settle(scope, cluster.decide_read(scope, never).alias).alias == "default"
     assert clock.now - began <= WAIT
     decision = cluster.decide_read(scope, never)
     assert (decision.alias, decision.reason) == (
@@ -384,7 +385,7 @@ def test_position__is_waited_for_a_little(
     assert cluster.asker is not None
     cluster.asker._sleep = sleep
     scope = wanting(at(100))
-    assert cluster.settle(scope, cluster.decide_read(scope, never).alias) == "r2"
+    assert cluster.settle(scope, cluster.decide_read(scope, never).alias).alias == "r2"
 
 
 def test_position__is_not_waited_for_where_replicas_lag(
@@ -397,28 +398,76 @@ def test_position__is_not_waited_for_where_replicas_lag(
     clock.now += 5
     look(cluster)
     began, scope = clock.now, wanting(at(200))
-    assert cluster.settle(scope, cluster.decide_read(scope, never).alias) == "default"
+    assert cluster.settle(scope, cluster.decide_read(scope, never).alias).alias == "default"
     assert clock.now == began
 
 
 def test_position__of_a_history_that_is_over_pins(cluster: Cluster, servers: FakeServers) -> None:
-    import time
-
     servers.epoch = "b"
     look(cluster)
-    for age, found in ((1, "default"), (6, "r1")):
+    for age, found in ((1, "default"), (9, "default"), (11, "r1")):
         scope = wanting(at(50), time.time() - age)
-        assert cluster.settle(scope, "r1") == found
+        assert cluster.settle(scope, "r1").alias == found
         assert scope.positions == {}
+
+
+def test_position__of_a_history_that_nobody_saw_begin_is_not_dropped(
+    cluster: Cluster, servers: FakeServers
+) -> None:
+    """The cluster was promoted while this process did not read: the position is the newer one."""
+    look(cluster)
+    servers.epoch = "b"
+    servers.asked.clear()
+    scope = wanting(at(100, "b"), time.time())
+    assert cluster.settle(scope, "r1").alias == "r1"
+    assert servers.asked == ["default", "r1"]
+    assert scope.positions["default"][0] == at(100, "b")
+
+
+@pytest.mark.parametrize("trouble", [ServerFailed("down"), NotAsked()])
+def test_position__is_not_dropped_while_the_primary_cannot_be_asked(
+    cluster: Cluster, servers: FakeServers, trouble: Exception
+) -> None:
+    look(cluster)
+    servers.epoch = "b"
+    servers.logs["default"] = trouble
+    scope = wanting(at(100, "b"), time.time())
+    assert cluster.settle(scope, "r1").alias == "r1"
+    assert scope.positions != {}
+
+
+def test_position__that_is_over_may_be_found_out_by_two_threads_at_once(
+    cluster: Cluster, servers: FakeServers
+) -> None:
+    scope = wanting(at(50), time.time())
+    assert cluster.asker is not None
+    look(cluster)
+    servers.epoch = "b"
+
+    class Positions(dict[str, Any]):
+        """In which the other thread is always as far as this one."""
+
+        meet = threading.Barrier(2)
+
+        def get(self, *key: Any) -> Any:
+            found = super().get(*key)
+            self.meet.wait(10)
+            return found
+
+    scope.positions = Positions(scope.positions)
+    look(cluster)
+    tasks = [Task(cluster.settle, scope, "r1") for _ in range(2)]
+    assert [task.result().alias for task in tasks] == ["default"] * 2
+    assert scope.positions == {}
 
 
 def test_using_replica__needs_no_position(cluster: Cluster, servers: FakeServers) -> None:
     scope = wanting(at(999))
     with Using("replica", None):
         alias = cluster.decide_read(scope, never).alias
-        assert cluster.settle(scope, alias) == alias
+        assert cluster.settle(scope, alias).alias == alias
     assert servers.asked == []
-    assert cluster.settle(scope, cluster.decide_read(scope, never).alias) == "default"
+    assert cluster.settle(scope, cluster.decide_read(scope, never).alias).alias == "default"
 
 
 def test_replica_that_may_have_restarted__must_prove_itself_anew(
