@@ -13,8 +13,10 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from django.db.backends.utils import CursorWrapper
 from django.db.utils import Error
 
 from . import failover
@@ -42,6 +44,8 @@ _QUERIES = frozenset({"select", "table", "values", "with"})
 # What makes a write of a statement that begins like a read: WITH … UPDATE, SELECT … INTO,
 # EXPLAIN ANALYZE DELETE, a second statement.  A literal may raise false alarm, which only pins.
 _WRITES_INSIDE = re.compile(r"\b(insert|update|delete|merge|into)\b|;\s*\S", re.IGNORECASE)
+# What Django's execute wrappers do not see: procedures, and psycopg's COPY in either version.
+_CALLS = ("callproc", "copy", "copy_expert", "copy_from")
 _LOCKS = re.compile(r"\bfor\s+(no\s+key\s+)?update\b", re.IGNORECASE)
 
 
@@ -145,7 +149,7 @@ class StatementRecorder:
             finally:
                 # Also when it failed: it may have been done before the connection broke.
                 if is_write(sql):
-                    self._note_write(cluster)
+                    self.note_write(cluster)
         registry.monitor.note_use(cluster)
 
         def run() -> Any:
@@ -167,7 +171,8 @@ class StatementRecorder:
         finally:
             scope.note_read(cluster.primary)
 
-    def _note_write(self, cluster: Cluster) -> None:
+    def note_write(self, cluster: Cluster) -> None:
+        """Tell the scope that this connection, of a cluster's primary, may have written."""
         cluster.note_write(current_scope(), self)
         if log.isEnabledFor(logging.DEBUG) and not self.in_atomic_block:
             # The caller may have meant otherwise.
@@ -185,6 +190,42 @@ def record_statements(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
     if cluster is not None and cluster.replicas and not is_recorded:
         # First, not last: ``with connection.execute_wrapper(…)`` takes off the last one.
         wrappers.insert(0, StatementRecorder(connection))
+
+
+def record_calls(cursor: Any) -> None:
+    """Have a cursor of Django's on a recorded connection tell of calls that nothing else sees."""
+    if isinstance(cursor, CursorWrapper):  # else it is some tool's own
+        kinds: list[Any] = [type(cursor), type(cursor.cursor)]
+        cursor.__class__ = _recording(*kinds)
+
+
+@lru_cache(maxsize=64)
+def _recording(kind: Any, drivers: Any) -> type:
+    """Return a class of Django's cursors whose calls past the execute wrappers count as writes."""
+    names = [name for name in _CALLS if hasattr(kind, name) or hasattr(drivers, name)]
+    return type(kind.__name__, (kind,), {name: _recorded(kind, name) for name in names})
+
+
+def _recorded(kind: type, name: str) -> Callable[..., Any]:
+    of_django = getattr(kind, name, None)
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            if of_django is not None:
+                return of_django(self, *args, **kwargs)
+            return getattr(self.cursor, name)(*args, **kwargs)
+        finally:
+            _note_call(self.db)
+
+    return call
+
+
+def _note_call(connection: BaseDatabaseWrapper) -> None:
+    cluster = registry.topology.by_alias.get(connection.alias)
+    if cluster is not None and cluster.primary == connection.alias:
+        for wrapper in connection.execute_wrappers:
+            if isinstance(wrapper, StatementRecorder):
+                wrapper.note_write(cluster)
 
 
 def stand_in(connection: BaseDatabaseWrapper, name: str | None, error: Error) -> LostCursor | None:

@@ -15,7 +15,7 @@ from django.utils.functional import cached_property
 from .. import conf, failover
 from ..registry import Handle, registry
 from ..servers import HANGS
-from ..statements import record_statements, stand_in
+from ..statements import record_calls, record_statements, stand_in
 from . import threads
 from .connector import DjangoConnector
 from .creation import PooledCreation
@@ -193,12 +193,15 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
 
     def _cursor(self, name: str | None = None) -> Any:
         try:
-            return super()._cursor(name)
+            cursor = super()._cursor(name)
         except (OperationalError, InterfaceError) as error:
             lost = stand_in(self, name, error)
             if lost is None:
                 raise
-        return self._prepare_cursor(lost)
+            cursor = self._prepare_cursor(lost)
+        if self.execute_wrappers:
+            record_calls(cursor)
+        return cursor
 
     def get_connection_params(self) -> dict[str, Any]:
         parameters: dict[str, Any] = super().get_connection_params()

@@ -125,38 +125,46 @@ def _unpack_position(scope: Scope, cluster: Cluster, value: list[Any], now: floa
 
 
 def merge(*carried: object) -> dict[str, Any]:
-    """Return of each cluster what was noted last; what is not of our making is left out.
+    """Return of each cluster all that must be heeded; what is not of our making is left out.
 
-    A position is where the log ended, so the last one is as good as all of them.
+    A position is where the log ended, so the last one is as good as all of them; and of pins
+    the longest is.
     """
     merged: dict[str, Any] = {}
     for one in carried:
         for primary, value in one.items() if isinstance(one, dict) else ():
-            if _is_ours(value) and _when(value) >= _when(merged.get(primary, -math.inf)):
-                merged[primary] = value
+            if _is_ours(value):
+                merged[primary] = _joined(merged.get(primary, []), value)
     return merged
 
 
-def _is_ours(value: object) -> bool:
-    times = _times(value)
-    return bool(times) and all(isinstance(t, float) and not math.isnan(t) for t in times)
+def _joined(one: Any, other: Any) -> Any:
+    (positions, pins), (more_positions, more_pins) = _parts(one), _parts(other)
+    position = max(positions + more_positions, key=lambda each: each[0], default=[])
+    pin = [max(pins + more_pins)] if pins or more_pins else []
+    return [*position, *pin] if position else pin[0]
 
 
-def _times(value: Any) -> list[Any]:
+def _parts(value: Any) -> tuple[list[list[Any]], list[Any]]:
+    """Return the position and the pin, each if there is one."""
     if not isinstance(value, list):
-        return [value]
-    return [value[0], *value[2:]] if 2 <= len(value) <= 3 else []
+        return [], [value]
+    return [value[:2]] if value else [], value[2:]
 
 
-def _when(value: Any) -> float:
-    """Return when a position was noted, and of a pin its end: it hides what it may be of."""
-    return float(max(_times(value)))
+def _is_ours(value: object) -> bool:
+    positions, pins = _parts(value)
+    times = [position[0] for position in positions] + pins
+    is_whole = not isinstance(value, list) or 2 <= len(value) <= 3
+    return is_whole and all(isinstance(t, float) and not math.isnan(t) for t in times)
 
 
 def seconds_left(carried: Mapping[str, Any]) -> float:
     """Return for how long what ``pack`` made is worth carrying."""
-    ends = [v[0] + CARRIED for v in carried.values() if isinstance(v, list)]
-    return float(max([*ends, *map(_when, carried.values())]) - time.time())
+    ends = []
+    for positions, pins in map(_parts, carried.values()):
+        ends += [written_at + CARRIED for written_at, _ in positions] + pins
+    return float(max(ends) - time.time())
 
 
 def _milliseconds(seconds: float) -> float:

@@ -249,11 +249,13 @@ def test_merge__keeps_of_each_cluster_what_was_noted_last() -> None:
     assert merge({"a": older}, {"a": newer}) == {"a": newer}
 
 
-def test_merge__keeps_a_pin_until_a_position_that_is_surely_of_a_later_write() -> None:
-    """The position of an earlier one says nothing of the write that pinned."""
-    position = [1000.0, "a/lsn=1"]
-    assert merge({"a": 1004.0}, {"a": position}) == {"a": 1004.0}
-    assert merge({"a": 999.0}, {"a": position}) == {"a": position}
+def test_merge__keeps_the_last_position_and_the_longest_pin() -> None:
+    """The position of one write says nothing of another that pinned."""
+    older, newer = [1000.0, "a/lsn=1"], [1001.0, "a/lsn=2"]
+    assert merge({"a": 1004.0}, {"a": older}) == {"a": [*older, 1004.0]}
+    assert merge({"a": [*older, 1004.0]}, {"a": newer}) == {"a": [*newer, 1004.0]}
+    assert merge({"a": [*newer, 1004.0]}, {"a": [*older, 1005.0]}) == {"a": [*newer, 1005.0]}
+    assert merge({"a": 1004.0}, {"a": 1003.0}) == {"a": 1004.0}
 
 
 @pytest.mark.parametrize(
