@@ -38,6 +38,7 @@ DATABASES = {
     "orders_replica1": database("orders_replica1", "orders", router={"REPLICA_OF": "orders"}),
 }
 DATABASE_ROUTERS = ["django_poolrouter.router.PoolRouter"]
+POOLROUTER = {"CONTROL": True}  # manage.py poolctl
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 MIDDLEWARE = [

@@ -19,6 +19,8 @@ from .report import Report, collect
 SAMPLE_EVERY = 0.02
 # A pool that opens connections for more than this share of its checkouts is too small.
 CHURN = 0.02
+# Fewer checkouts say nothing, unless connections are held all the time.
+ENOUGH = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,9 @@ def observe(seconds: float) -> dict[str, Use]:
 
 def advise(use: Use, config: PoolConfig) -> Iterable[str]:
     """Return what the use says of the pool's size, a sentence each."""
-    if not use.checkouts_per_s:
-        yield f"no checkout within {use.seconds:.1f} s: nothing to say of its size"
+    seen = round(use.checkouts_per_s * use.seconds)
+    if seen < ENOUGH and use.in_use < 1:
+        yield f"{seen} checkouts within {use.seconds:.1f} s: too few to say how large it should be"
         return
     yield (
         f"{use.checkouts_per_s:.1f} checkouts/s, each for {use.held_s * 1000:.1f} ms: "

@@ -135,7 +135,7 @@ def test_server__that_forbids_the_question_for_positions_is_a_warning(site: Site
 def test_advice__tells_of_the_use_that_it_saw(site: Site) -> None:
     site.host.worker().do("take")
     [advice] = site.check("--observe", "0.1")["default"]["advice"]
-    assert advice.startswith("no checkout within ")
+    assert advice.startswith("0 checkouts within ")
     assert site.check("--observe", "0")["default"]["advice"] == []
 
 

@@ -225,6 +225,22 @@ def test_watch__repeats_until_interrupted(host: Host) -> None:
     assert documents[1]["pools"][0]["rates"]["checkouts_per_s"] == 0
 
 
+@pytest.mark.parametrize("watch", [[], ["--watch", "0.01"]])
+def test_poolstatus__ends_quietly_when_nobody_reads_on(host: Host, watch: list[str]) -> None:
+    """As in `poolstatus | head`."""
+    process = subprocess.Popen(
+        [*INTERRUPTIBLE, "poolstatus", *watch],
+        env=host.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (0, "")
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

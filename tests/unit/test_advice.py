@@ -39,6 +39,12 @@ def test_advice__on_a_pool_that_is_used_up() -> None:
     assert "above 5" in advice
 
 
-def test_advice__has_nothing_to_say_of_a_pool_at_rest() -> None:
-    [advice] = advise(replace(USE, checkouts_per_s=0), CONFIG)
-    assert advice.startswith("no checkout within 1.0 s")
+def test_advice__has_nothing_to_say_of_a_pool_that_is_hardly_used() -> None:
+    for few in (0, 19):
+        [advice] = advise(replace(USE, checkouts_per_s=few, in_use=0.5), CONFIG)
+        assert advice.startswith(f"{few} checkouts within 1.0 s: too few")
+
+
+def test_advice__has_something_to_say_of_few_long_uses() -> None:
+    [advice] = advise(replace(USE, checkouts_per_s=1), CONFIG)
+    assert "calls for pool_size 6" in advice

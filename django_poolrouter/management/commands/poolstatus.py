@@ -70,7 +70,12 @@ class Command(BaseCommand):
                 self.stdout.flush()  # for who reads it through a pipe
                 time.sleep(options["watch"])
                 report = self._show(options, report)
+            self.stdout.flush()
         except KeyboardInterrupt:
+            return
+        except BrokenPipeError:
+            # Who reads has enough, as `head` has.  The interpreter will flush once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         if _has_failed(report, options["fail_on"]):
             sys.exit(1)
