@@ -230,7 +230,8 @@ class Registry:
         """Have no thread of ours running while the process is copied.
 
         Python warns of the fork of a process that has threads, and looks for them when
-        the hooks have run: so the upkeep goes on with the next checkout, not before.
+        the hooks have run: so the upkeep goes on with the next checkout, not before, unless
+        the settings ask for what needs the thread.
         """
         self.housekeeper.stop()
         self.monitor.stop()
@@ -336,5 +337,6 @@ clusters = Clusters()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=registry.before_fork,
+        after_in_parent=lambda: registry.housekeeper.resume(),
         after_in_child=registry.renew_after_fork,
     )

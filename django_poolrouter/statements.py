@@ -44,8 +44,9 @@ _QUERIES = frozenset({"select", "table", "values", "with"})
 # What makes a write of a statement that begins like a read: WITH … UPDATE, SELECT … INTO,
 # EXPLAIN ANALYZE DELETE, a second statement.  A literal may raise false alarm, which only pins.
 _WRITES_INSIDE = re.compile(r"\b(insert|update|delete|merge|into)\b|;\s*\S", re.IGNORECASE)
-# What Django's execute wrappers do not see: procedures, and psycopg's COPY in either version.
-_CALLS = ("callproc", "copy", "copy_expert", "copy_from")
+# What Django's execute wrappers do not see: procedures, and of psycopg its COPY, in either
+# version, and its streams.
+_CALLS = ("callproc", "copy", "copy_expert", "copy_from", "stream")
 _LOCKS = re.compile(r"\bfor\s+(no\s+key\s+)?update\b", re.IGNORECASE)
 
 
@@ -215,7 +216,8 @@ def _recorded(kind: type, name: str) -> Callable[..., Any]:
                 return of_django(self, *args, **kwargs)
             return getattr(self.cursor, name)(*args, **kwargs)
         finally:
-            _note_call(self.db)
+            if name != "stream" or is_write(args[0] if args else None):
+                _note_call(self.db)
 
     return call
 

@@ -17,6 +17,10 @@ class Kept(Protocol):
     def upkeep_interval(self) -> float | None:
         """How often ``upkeep`` is wanted, in seconds; None while there is nothing to keep up."""
 
+    @property
+    def asks_for_thread(self) -> bool:
+        """Whether somebody asked for what only upkeep does, so that it goes on after a fork."""
+
     def upkeep(self) -> None:
         """Do what is to be done now and then."""
 
@@ -38,19 +42,30 @@ class Housekeeper:
         """Look after a pool from now on; call it again when a connection was opened."""
         with self._lock:
             self._pools.add(pool)
-            if self._thread is None and pool.upkeep_interval is not None:
-                self._stop = threading.Event()
-                self._thread = threading.Thread(
-                    target=self._run,
-                    args=(self._stop,),
-                    name="poolrouter-housekeeper",
-                    daemon=True,
-                )
-                try:
-                    self._thread.start()
-                except RuntimeError as error:  # no more threads, or the interpreter ends
-                    logger.debug("no upkeep of the pools: %s", error)
-                    self._thread = None
+            if pool.upkeep_interval is not None:
+                self._start()
+
+    def resume(self) -> None:
+        """Go on after ``stop`` if one that was watched asks for it."""
+        with self._lock:
+            if any(pool.asks_for_thread and pool.upkeep_interval for pool in self._pools):
+                self._start()
+
+    def _start(self) -> None:
+        if self._thread is not None:
+            return
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run,
+            args=(self._stop,),
+            name="poolrouter-housekeeper",
+            daemon=True,
+        )
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # no more threads, or the interpreter ends
+            logger.debug("no upkeep of the pools: %s", error)
+            self._thread = None
 
     def stop(self, patience: float = 0.5) -> None:
         """End the thread, waiting up to ``patience`` seconds for a connect under way.

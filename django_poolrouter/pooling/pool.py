@@ -312,6 +312,11 @@ class Pool:
         shortest = min((limit for limit in limits if limit), default=30.0)
         return 1.0 if config.min_idle else max(0.05, min(30.0, shortest / 10))
 
+    @property
+    def asks_for_thread(self) -> bool:
+        """Whether the options ask for what only upkeep does."""
+        return bool(self.config.min_idle or self.config.leak_after)
+
     def upkeep(self) -> None:
         """Close what rested or lived too long, open what min_idle asks for, report leaks."""
         self._collect()

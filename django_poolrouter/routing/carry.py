@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from .cluster import Cluster
@@ -127,8 +128,8 @@ def _unpack_position(scope: Scope, cluster: Cluster, value: list[Any], now: floa
 def merge(*carried: object) -> dict[str, Any]:
     """Return of each cluster all that must be heeded; what is not of our making is left out.
 
-    A position is where the log ended, so the last one is as good as all of them; and of pins
-    the longest is.
+    A position is where the log ended, so the furthest one is as good as all of them; and of
+    pins the longest is.
     """
     merged: dict[str, Any] = {}
     for one in carried:
@@ -140,9 +141,19 @@ def merge(*carried: object) -> dict[str, Any]:
 
 def _joined(one: Any, other: Any) -> Any:
     (positions, pins), (more_positions, more_pins) = _parts(one), _parts(other)
-    position = max(positions + more_positions, key=lambda each: each[0], default=[])
+    both = positions + more_positions
+    position = _further(*both) if len(both) == 2 else both[0] if both else []
     pin = [max(pins + more_pins)] if pins or more_pins else []
     return [*position, *pin] if position else pin[0]
+
+
+def _further(one: list[Any], other: list[Any]) -> list[Any]:
+    with suppress(ValueError, AttributeError):
+        place, other_place = Position.parse(one[1]), Position.parse(other[1])
+        if place.reaches(other_place) or other_place.reaches(place):
+            return one if place.reaches(other_place) else other
+    # Of two histories the younger counts, by clocks that may differ from host to host.
+    return max(one, other, key=lambda each: each[0])
 
 
 def _parts(value: Any) -> tuple[list[list[Any]], list[Any]]:

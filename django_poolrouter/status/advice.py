@@ -66,7 +66,7 @@ def observe(seconds: float) -> dict[str, Use]:
 def advise(use: Use, config: PoolConfig) -> Iterable[str]:
     """Return what the use says of the pool's size, a sentence each."""
     seen = round(use.checkouts_per_s * use.seconds)
-    if seen < ENOUGH and use.in_use < 1:
+    if not seen or (seen < ENOUGH and use.in_use < 1):
         yield f"{seen} checkouts within {use.seconds:.1f} s: too few to say how large it should be"
         return
     yield (

@@ -120,6 +120,7 @@ class Follower:
     """
 
     upkeep_interval = LOOK_EVERY
+    asks_for_thread = True
 
     def __init__(
         self,

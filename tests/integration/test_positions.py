@@ -85,6 +85,17 @@ def test_copy__counts_as_a_write(recorded: str, is_debugged: bool) -> None:
     assert select() == [7]
 
 
+def test_stream__counts_as_what_it_streams(recorded: str) -> None:
+    if recorded == "mariadb":
+        pytest.skip("streams are psycopg's")
+    with scope() as entered, connection.cursor() as cursor:
+        assert list(cursor.stream("SELECT 1")) == [(1,)]
+        assert entered.wrote == set()
+        assert list(cursor.stream("INSERT INTO numbers VALUES (7) RETURNING n")) == [(7,)]
+        assert entered.wrote == {"default"}
+    assert select() == [7]
+
+
 def test_call__on_a_replica_counts_as_no_write(recorded: str) -> None:
     with scope() as entered, connections["copy"].cursor() as cursor:
         with pytest.raises(DatabaseError, match=r"(?i)read.only"):

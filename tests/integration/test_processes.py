@@ -201,6 +201,22 @@ def test_fork__ends_no_upkeep_for_good(start: Any) -> None:
     assert finish(process).startswith("poolrouter-housekeeper\n")
 
 
+def test_fork__ends_no_upkeep_that_was_asked_for(start: Any) -> None:
+    """Of a process, say, that forks workers and is itself at rest."""
+    process = start(
+        "warnings.simplefilter('ignore', DeprecationWarning)\n"
+        "from django_poolrouter.registry import registry\n"
+        "class Asking: upkeep_interval, asks_for_thread, upkeep = 0.1, True, lambda self: None\n"
+        "asking = Asking()\n"
+        "registry.housekeeper.watch(asking)\n"
+        "child = os.fork()\n"
+        "if child == 0: os._exit(0)\n"
+        "os.waitpid(child, 0)\n"
+        "print(*[t.name for t in threading.enumerate() if 'housekeeper' in t.name])\n"
+    )
+    assert finish(process).startswith("poolrouter-housekeeper\n")
+
+
 def test_forked_child__ends_whatever_lock_its_parent_held(start: Any) -> None:
     process = start(
         "warnings.simplefilter('ignore', DeprecationWarning)\n"

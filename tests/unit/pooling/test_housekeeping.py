@@ -271,8 +271,9 @@ def test_idle_connections__are_no_leaks(
 class KeptUp:
     """What the housekeeper needs to know of a pool."""
 
-    def __init__(self, interval: float | None = 0.001) -> None:
+    def __init__(self, interval: float | None = 0.001, asks_for_thread: bool = False) -> None:
         self.upkeep_interval = interval
+        self.asks_for_thread = asks_for_thread
         self.rounds = threading.Semaphore(0)
         self.fails = False
 
@@ -424,3 +425,27 @@ def test_checkout__does_without_the_thread_where_none_can_be_started(
     use_once(pool)  # a new connection, and another try
     assert len(threads()) == 1
     pool.checkin(lease)
+
+
+def test_resume__goes_on_for_those_that_ask_for_it(housekeeper: Housekeeper) -> None:
+    modest = KeptUp()
+    housekeeper.watch(modest)
+    housekeeper.stop(patience=20)
+    housekeeper.resume()
+    assert threads() == []
+    asking = KeptUp(asks_for_thread=True)
+    housekeeper.watch(asking)
+    housekeeper.stop(patience=20)
+    housekeeper.resume()
+    for pool in (modest, asking):
+        pool.wait_for_round()
+    assert len(threads()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "asks"), [({}, False), ({"min_idle": 1}, True), ({"leak_after": 5.0}, True)]
+)
+def test_pool__asks_for_the_thread_by_its_options(
+    make_pool: MakePool, options: dict[str, Any], asks: bool
+) -> None:
+    assert make_pool(**options).asks_for_thread is asks

@@ -249,6 +249,14 @@ def test_merge__keeps_of_each_cluster_what_was_noted_last() -> None:
     assert merge({"a": older}, {"a": newer}) == {"a": newer}
 
 
+def test_merge__keeps_the_furthest_position_whatever_the_clocks_of_hosts_say() -> None:
+    far, near = [1000.0, "a/lsn=20"], [1002.0, "a/lsn=10"]
+    assert merge({"a": far}, {"a": near}) == merge({"a": near}, {"a": far}) == {"a": far}
+    promoted = [1001.0, "b/lsn=5"]
+    assert merge({"a": far}, {"a": promoted}) == {"a": promoted}
+    assert merge({"a": far}, {"a": [1003.0, None]}) == {"a": [1003.0, None]}
+
+
 def test_merge__keeps_the_last_position_and_the_longest_pin() -> None:
     """The position of one write says nothing of another that pinned."""
     older, newer = [1000.0, "a/lsn=1"], [1001.0, "a/lsn=2"]
