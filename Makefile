@@ -4,7 +4,8 @@
 #   make demo DB=sqlite  the same without servers; DB=mysql on MariaDB
 #   make demo KEEP=1     leaves the site running until Ctrl-C
 #   make test            all tests, on real servers; ARGS="-k name" goes to pytest
-#   make hammer          users who read what they wrote while replicas lag, for a minute each
+#   make hammer          the long runs: a minute each of users who read what they wrote while
+#                        replicas lag; half a minute each of poolstatus under load
 #   make conformance     Django's own test suite on our engines (an hour; ARGS="--vendor sqlite")
 #   make bench           speed beside the peers, as ratios of one run
 #   make lint types      what ruff and mypy say
@@ -37,7 +38,8 @@ test:
 
 hammer:
 	@$(SETUP) test
-	CAUSALITY_SECONDS=60 $(PY) -m pytest -rP tests/stress/test_causality.py $(ARGS)
+	CAUSALITY_SECONDS=60 POOLROUTER_LOAD_SECONDS=30 $(PY) -m pytest -rP \
+		tests/stress/test_causality.py tests/integration/test_status_under_load.py $(ARGS)
 
 conformance:
 	@$(SETUP) conformance
