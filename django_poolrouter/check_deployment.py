@@ -136,11 +136,17 @@ def _check_folder() -> Iterator[CheckMessage]:
     chosen = conf.runtime_dir()
     if chosen is None:
         return
-    folder = Path(chosen)
-    nearest = next(f for f in (folder, *folder.parents) if f.exists())
-    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+    if not _can_be_used(Path(chosen)):
         yield Warning(
-            f"POOLROUTER['RUNTIME_DIR']: {chosen} cannot be written to.",
+            f"POOLROUTER['RUNTIME_DIR']: {chosen} cannot be read and written to.",
             hint="Processes show their pools in another folder then, or not at all.",
             id="poolrouter.W024",
         )
+
+
+def _can_be_used(folder: Path) -> bool:
+    try:
+        nearest = next(f for f in (folder, *folder.parents) if f.exists())
+    except OSError:  # on the way to it is a folder that is closed to this user
+        return False
+    return nearest.is_dir() and os.access(nearest, os.R_OK | os.W_OK | os.X_OK)

@@ -11,6 +11,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from .. import conf
@@ -36,14 +37,18 @@ def first_usable(uid: int) -> Path:
 
 
 def readable_folders() -> list[Path]:
-    """Return the folders in which boards of this user may lie; root sees all users'."""
+    """Return the folders in which boards of this user may lie; root sees all users'.
+
+    Those that this process may not look into are among them: whoever reads them tells.
+    """
     if not hasattr(os, "getuid"):  # Windows
         return []
     folders = list(candidates(os.getuid()))
     if os.getuid() == 0:
         for parent in (Path("/dev/shm"), *_temporary()):  # noqa: S108
-            folders += sorted(parent.glob(f"{NAME}-*"))
-    return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+            with suppress(OSError):
+                folders += sorted(parent.glob(f"{NAME}-*"))
+    return [folder for folder in dict.fromkeys(folders) if _may_be_there(folder)]
 
 
 def candidates(uid: int) -> Iterator[Path]:
@@ -56,6 +61,15 @@ def candidates(uid: int) -> Iterator[Path]:
     yield Path(f"/dev/shm/{NAME}-{uid}")  # noqa: S108
     for temporary in _temporary():
         yield temporary / f"{NAME}-{uid}"
+
+
+def _may_be_there(folder: Path) -> bool:
+    try:
+        return stat.S_ISDIR(folder.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # on the way to it is a folder that is closed to this user
+        return True
 
 
 def _temporary() -> list[Path]:
@@ -78,5 +92,6 @@ def prepare(folder: Path) -> None:
         status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid not in (os.getuid(), 0):
             raise PermissionError(errno.EPERM, "not a folder of this user")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, "cannot be written to")
+    # What cannot be listed hides the boards in it from everybody.
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "cannot be read and written to")

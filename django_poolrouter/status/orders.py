@@ -58,7 +58,10 @@ def load(path: Path) -> Orders:
 
 
 def drained() -> frozenset[str]:
-    """Return the replicas that are taken out of routing, by the files that can be read."""
+    """Return the replicas that are taken out of routing, by the files that can be read.
+
+    Never fails, for each connection may ask.
+    """
     if not conf.takes_orders():
         return frozenset()
     return frozenset(alias for path in _known() for alias in load(path).drained)
@@ -95,8 +98,13 @@ def give(verb: str, alias: str, boards: Iterable[tuple[Path, int]]) -> int:
 
 
 def _known() -> list[Path]:
+    """Return the files with orders, of all folders that can be read."""
     namespace = conf.namespace()
-    return [p for f in readable_folders() for p in files.of_project(f, namespace, SUFFIX)]
+    paths: list[Path] = []
+    for folder in readable_folders():
+        with suppress(OSError):
+            paths += files.of_project(folder, namespace, SUFFIX)
+    return paths
 
 
 def _save(path: Path, orders: Orders, user: int) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -65,6 +66,58 @@ def test_setting__names_the_folder_for_service_and_shell(host: Host) -> None:
     worker = host.worker().do("take")
     assert len(list((host.folder / "run").glob("*.board"))) == 1
     assert host.pids() == {worker.pid}
+
+
+# -- closed folders ------------------------------------------------------------------------
+
+NOBODY = 65534
+AS_NOBODY = f"""
+import os
+import django; django.setup()
+from django.core.management import call_command
+from django.db import connection
+os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
+"""
+
+
+@pytest.fixture(params=["below a closed folder", "without permission to list it"])
+def closed(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder that nobody (the user of that name) cannot look into."""
+    if os.geteuid() != 0:
+        pytest.skip(f"{NOT_TESTED}a folder of another user (only root can make one)")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "run")
+        folder.mkdir()
+        if request.param == "without permission to list it":
+            Path(name).chmod(0o755)
+            os.chown(folder, NOBODY, NOBODY)
+            folder.chmod(0o300)
+        yield folder
+
+
+@pytest.mark.parametrize("control", [False, True], ids=["", "takes orders"])
+def test_closed_folder__is_left_out_and_told(host: Host, closed: Path, *, control: bool) -> None:
+    del host.environment["POOLROUTER_RUNTIME_DIR"]
+    settings = {"RUNTIME_DIR": str(closed), "CONTROL": control}
+    host.environment |= {"POOLROUTER": json.dumps(settings), "NAME": ":memory:"}
+    queries = "connection.cursor().execute('SELECT 1'); print('queried')"
+    for code, out, errors in [
+        (f"{queries}; call_command('poolstatus')", "queried", ""),
+        ("call_command('poolstatus')", f"warning: cannot read {closed}: Permission denied", ""),
+        ("call_command('check')", "", "poolrouter.W024"),
+    ]:
+        done = subprocess.run(
+            [sys.executable, "-c", AS_NOBODY + code],
+            env=host.environment,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert out in done.stdout
+        assert errors in done.stderr
+    assert list(closed.iterdir()) == [], "what nobody can list is of no use"
 
 
 # -- nowhere to write ---------------------------------------------------------------------
