@@ -134,11 +134,12 @@ def read_boards(namespace: str) -> Found:
 def clear_away(folder: Path, namespace: str, patience: float = 0) -> None:
     """Remove the boards of dead processes from a folder, if nobody else is at it.
 
-    Raises:
-        OSError: the folder cannot be read.
-
+    Never fails: it is a favour to others, done while a connection is wanted or at the exit.
     """
-    _read_folder(folder, namespace, Found(), patience)
+    try:
+        _read_folder(folder, namespace, Found(), patience)
+    except Exception as error:
+        logger.debug("boards of ended processes stay in %s: %s", folder, error)
 
 
 def _read_folder(folder: Path, namespace: str, found: Found, patience: float = PATIENCE) -> None:
@@ -182,7 +183,7 @@ def _boards(folder: Path, namespace: str, found: Found) -> Iterator[_Board]:
 
 def _read_board(path: Path) -> _Board | None:
     """Return what the board says; None if it is alive and written in another way."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    descriptor = files.opened(path)
     with ExitStack() as stack:
         stack.callback(os.close, descriptor)
         alive = _is_locked(descriptor)

@@ -1,13 +1,16 @@
-"""The small files beside the boards: their names, the lock, and how they are replaced."""
+"""The files in a status folder: their names, the lock, how they are read and replaced."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 try:
@@ -31,6 +34,48 @@ def of_project(folder: Path, namespace: str, suffix: str) -> list[Path]:
         for path in folder.iterdir()
         if path.name.endswith(suffix) and path.stem.rpartition("-")[0] == wanted
     )
+
+
+def opened(path: Path) -> int:
+    """Open a file to read it, and return its descriptor.
+
+    Raises:
+        OSError: it cannot be read, or it is none: opening a pipe would wait for a writer.
+
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return descriptor
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: there is none in it.
+
+    """
+    with open(opened(path), "rb") as file:
+        return parse(file.read())
+
+
+def parse(text: bytes) -> dict[str, Any]:
+    """Return the JSON object that a text is.
+
+    Raises:
+        ValueError: it is none.
+
+    """
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError("not JSON of ours") from None
+    if not isinstance(found, dict):
+        raise ValueError("no JSON object")
+    return found
 
 
 @contextmanager

@@ -15,7 +15,11 @@ import json
 import mmap
 import struct
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
+
+from ..pooling.counters import CELL_WORDS, POOL_WORDS
+from .files import parse as parse_json
 
 MAGIC = int.from_bytes(b"DJPOOLR3", "little")
 SEGMENT_MAGIC = int.from_bytes(b"DJPOOLS2", "little")
@@ -45,14 +49,20 @@ def parse(
     """Return the process, its last order, and its pools, each with its words.
 
     Raises:
-        ValueError: this is no board, or one of another version.
+        ValueError: this is no board, or one of another version; for a pool, when it is its turn.
 
     """
+    if len(board) < HEADER:
+        raise ValueError("not a board")
     magic, length, orders, _ = _PREFIX.unpack_from(board)
-    if magic != MAGIC:
+    if magic != MAGIC or not 0 <= length <= HEADER - _PREFIX.size:
         raise ValueError("not a board of this version")
-    process = json.loads(bytes(board[_PREFIX.size : _PREFIX.size + length]))
-    return process, orders, _segments(board)
+    process = parse_json(bytes(board[_PREFIX.size : _PREFIX.size + length]))
+    match process:
+        case {"pid": int(), "command": str(), "started_at": str(at), "takes_orders": bool()}:
+            datetime.fromisoformat(at)
+            return process, orders, _segments(board)
+    raise ValueError("not what a process tells")
 
 
 def _segments(board: memoryview) -> Iterator[tuple[dict[str, Any], memoryview]]:
@@ -61,6 +71,15 @@ def _segments(board: memoryview) -> Iterator[tuple[dict[str, Any], memoryview]]:
         magic, length, text, start = _PREFIX.unpack_from(board, at)
         if magic != SEGMENT_MAGIC or at + length > len(board):
             return
-        pool = json.loads(bytes(board[at + _PREFIX.size : at + _PREFIX.size + text]))
-        yield pool, board[at + start : at + start + 8 * pool["words"]].cast("q")
+        if not (text >= 0 and _PREFIX.size + text <= start <= length and length % HEADER == 0):
+            raise ValueError("not a segment")
+        pool = parse_json(bytes(board[at + _PREFIX.size : at + _PREFIX.size + text]))
+        match pool:
+            case {"alias": str(), "vendor": str(), "profile": str(), "words": int(words)} if (
+                POOL_WORDS <= words <= (length - start) // 8
+                and (words - POOL_WORDS) % CELL_WORDS == 0
+            ):
+                yield pool, board[at + start : at + start + 8 * words].cast("q")
+            case _:
+                raise ValueError("not what a pool tells")
         at += length

@@ -25,6 +25,8 @@ from .folders import first_usable, readable_folders
 SUFFIX = ".orders"
 VERBS = ("reset", "drain", "undrain")
 LOOK_EVERY = 1.0
+# The greatest number of an order: nanoseconds since 1970, far ahead, and a word of the board.
+NEWEST = 2**62
 PATIENCE = 5.0
 
 
@@ -51,9 +53,12 @@ class Orders:
 
 def load(path: Path) -> Orders:
     """Return what a file says; nothing if it is not there or is not of ours."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        content = json.loads(path.read_bytes())
-        return Orders(content["number"], content["resets"], frozenset(content["drained"]))
+    with suppress(OSError, ValueError):
+        match files.load(path):
+            case {"number": int(number), "resets": dict(resets), "drained": list(drained)} if all(
+                isinstance(n, int) and 0 <= n <= NEWEST for n in (number, *resets.values())
+            ) and all(isinstance(alias, str) for alias in drained):
+                return Orders(number, resets, frozenset(drained))
     return Orders()
 
 
@@ -82,7 +87,7 @@ def give(verb: str, alias: str, boards: Iterable[tuple[Path, int]]) -> int:
     name = conf.namespace()
     places = {folder / files.name(name, str(user), SUFFIX): user for folder, user in boards}
     for path in _known():  # an older order holds for processes yet to be started
-        places.setdefault(path, path.stat().st_uid)
+        places.setdefault(path, path.lstat().st_uid)
     if not places:
         user = os.getuid()
         places = {first_usable(user) / files.name(name, str(user), SUFFIX): user}

@@ -20,7 +20,6 @@ import socket
 import sys
 import threading
 import time
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +78,7 @@ class Publisher:
                 if self._follower is not None:
                     self._registry.housekeeper.watch(self._follower)
                 page = Page(self._board.add_segment({**meta, "words": words}, words))
-            except (OSError, AttributeError) as error:  # the latter on Windows
+            except Exception as error:  # whatever it is, the caller is to get a connection
                 self._tell(f"pool {pool.alias!r} is not shown to poolstatus: {error}")
                 return Page.private(config.max)
             self._words.setdefault(pool.alias, []).append(page.words)
@@ -132,9 +131,8 @@ def _make_board() -> Board:
         except OSError as error:
             reasons.append(f"{folder}: {error.strerror or error}")
             continue
-        with suppress(OSError):
-            # Here too: where workers come and go, perhaps nobody ever asks for the status.
-            clear_away(folder, conf.namespace())
+        # Here too: where workers come and go, perhaps nobody ever asks for the status.
+        clear_away(folder, conf.namespace())
         return board
     raise OSError("; ".join(reasons))
 
@@ -160,7 +158,7 @@ class Board:
             # Mapped like all else: a thread may write to it after the file was closed.
             self._header = memoryview(mmap.mmap(self._file, self._size, offset=at)).cast("q")
             draft.rename(self.path)
-        except OSError:
+        except Exception:
             self.close()
             draft.unlink(missing_ok=True)
             raise
@@ -198,8 +196,7 @@ class Board:
     def remove(self) -> None:
         """Take the file away at the end of the process; its counters go to the host's totals."""
         self.close()
-        with suppress(OSError):
-            clear_away(self.path.parent, conf.namespace(), patience=0.5)
+        clear_away(self.path.parent, conf.namespace(), patience=0.5)
 
 
 def _describe_process() -> dict[str, Any]:

@@ -39,9 +39,16 @@ def note(words: memoryview, state: State, lag: float | None, now: int) -> None:
 
 
 def read(words: Sequence[int], now: int) -> Health | None:
-    """Return what the words say; None if they are old, or nobody ever looked."""
+    """Return what the words say; None if they are old, or nobody ever looked.
+
+    Raises:
+        ValueError: they say nothing that there is.
+
+    """
     if not words[SEEN] or now - words[SEEN] > STALE * 1e9:
         return None
+    if not 0 <= words[STATE] < len(STATES):
+        raise ValueError("no state of a replica")
     lag = words[LAG]
     return Health(STATES[words[STATE]], None if lag == UNKNOWN else lag / 1e9)
 

@@ -10,7 +10,7 @@ two steps leaves a board that the next one only has to remove.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 from ..pooling import PoolStatus
 from ..pooling.counters import COUNTERS, add
+from ..pooling.histogram import WAIT_BUCKETS
 from . import files
 
 VERSION = 1
@@ -55,12 +56,12 @@ def load(folder: Path, namespace: str) -> Retired:
     """Return what is kept of ended processes; files of other users count if we may read them."""
     found = Retired()
     for path in files.of_project(folder, namespace, SUFFIX):
-        with suppress(OSError, ValueError, TypeError, KeyError):
+        with suppress(OSError, ValueError):
             found += _load(path)
     return found
 
 
-def fold(folder: Path, namespace: str, owner: int, dead: Iterable[Retired]) -> None:
+def fold(folder: Path, namespace: str, owner: int, dead: Collection[Retired]) -> None:
     """Add what is left of some processes to the owner's file and remove their boards.
 
     The caller holds the folder's lock.
@@ -71,14 +72,15 @@ def fold(folder: Path, namespace: str, owner: int, dead: Iterable[Retired]) -> N
     """
     path = folder / files.name(namespace, str(owner), SUFFIX)
     known = Retired()
-    with suppress(OSError, ValueError, TypeError, KeyError):
+    with suppress(OSError, ValueError):
         known = _load(path)
     known = replace(known, boards=frozenset(b for b in known.boards if (folder / b).exists()))
     for one in dead:
         if not one.boards <= known.boards:
             known += one
     files.replace(path, json.dumps(_content(known)).encode(), owner)
-    for board in known.boards:
+    # Not what the file names: root reads files of users, who might name any file there is.
+    for board in frozenset().union(*(one.boards for one in dead)):
         (folder / board).unlink(missing_ok=True)
 
 
@@ -101,17 +103,31 @@ def _content(retired: Retired) -> dict[str, Any]:
 
 
 def _load(path: Path) -> Retired:
-    content = json.loads(path.read_bytes())
-    if content["version"] != VERSION:
-        raise ValueError("another version")
-    none = PoolStatus.unopened()
-    pools = {
-        alias: replace(
-            none,
-            **{name: figures[name] for name in COUNTERS if name != "wait_buckets"},
-            wait_buckets=tuple(figures["wait_buckets"]),
-        )
-        for alias, figures in content["pools"].items()
-    }
-    processes = {alias: figures["processes"] for alias, figures in content["pools"].items()}
-    return Retired(pools, processes, frozenset(content["boards"]))
+    match files.load(path):
+        case {"version": int(version), "boards": list(boards), "pools": dict(pools)} if (
+            version == VERSION and all(isinstance(board, str) for board in boards)
+        ):
+            return Retired(
+                {alias: _status(figures) for alias, figures in pools.items()},
+                {alias: _number(figures["processes"]) for alias, figures in pools.items()},
+                frozenset(boards),
+            )
+    raise ValueError("of another version")
+
+
+def _status(figures: Any) -> PoolStatus:
+    match figures:
+        case {"processes": _, "wait_buckets": list(buckets)} if len(
+            buckets
+        ) == WAIT_BUCKETS and figures.keys() >= {*COUNTERS}:
+            numbers = {name: _number(figures[name]) for name in COUNTERS if name != "wait_buckets"}
+            return replace(
+                PoolStatus.unopened(), **numbers, wait_buckets=tuple(map(_number, buckets))
+            )
+    raise ValueError("not the counters of a pool")
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, int | float) and 0 <= value < 2**63:
+        return value
+    raise ValueError("not a count")

@@ -16,6 +16,7 @@ import pytest
 from tests.conftest import Vendor
 from tests.databases import ENGINES, eventually
 from tests.host import INTERRUPTIBLE, Host
+from tests.unit.test_garbage import BOARDS, ORDERS, RETIRED
 
 
 def test_poolstatus__lists_every_live_process(host: Host) -> None:
@@ -258,12 +259,30 @@ def test_unusable_folder__costs_the_pools_nothing(
 
 
 def test_garbage_in_the_folder__is_passed_over(host: Host) -> None:
-    worker = host.worker().do("take")
-    board = next((host.folder / "boards").glob("*.board"))
-    for token, content in {"1_ffff": b"", "2_ffff": b"x" * 5000}.items():
-        name = f"{board.name.split('-')[0]}-{token}.board"
-        board.with_name(name).write_bytes(content)
-    assert host.pids() == {worker.pid}
+    """By who looks, and by a worker that starts beside it."""
+    host.environment["POOLROUTER"] = json.dumps({"CONTROL": True})
+    workers = [host.worker().do("take")]
+    folder = host.folder / "boards"
+    project = next(folder.glob("*.board")).name.split("-")[0]
+
+    def spoil() -> None:
+        for number, content in enumerate(BOARDS.values()):
+            (folder / f"{project}-{number}_ffff.board").write_bytes(content)
+        for suffix, contents in (("retired", RETIRED), ("orders", ORDERS)):
+            for number, content in enumerate(contents.values()):
+                (folder / f"{project}-{number}.{suffix}").write_bytes(content)
+
+    for suffix in ("board", "retired", "orders"):
+        os.mkfifo(folder / f"{project}-99_aa.{suffix}")
+    spoil()
+    workers.append(host.worker().do("take"))
+    spoil()
+    assert host.pids() == {worker.pid for worker in workers}
+    spoil()
+    workers[0].leave()
+    assert workers[1].ask("read") == "unopened"
+    assert host.run("poolctl", "drain", "unopened").returncode == 0
+    assert workers[1].ask("read") == "default"
 
 
 def test_server__names_a_connection_left_idle_in_transaction(host: Host, server: Vendor) -> None:
