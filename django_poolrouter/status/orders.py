@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -112,6 +112,14 @@ def _known() -> list[Path]:
     return paths
 
 
+def _versions() -> Iterator[tuple[Path, tuple[int, int]]]:
+    """Return what tells each version of a file with orders from those before."""
+    for path in _known():
+        with suppress(OSError):  # removed meanwhile
+            status = path.lstat()
+            yield path, (status.st_ino, status.st_mtime_ns)
+
+
 def _save(path: Path, orders: Orders, user: int) -> None:
     content = {
         "number": orders.number,
@@ -125,7 +133,8 @@ class Follower:
     """Carries out the orders in one process; the housekeeper calls ``upkeep``.
 
     Args:
-        path: of the file with the orders.
+        path: of the file with the orders to this process; replicas that another one drains
+            are left out too.
         reset: called with an alias whose connections are to be replaced.
         leave_out: called with the drained replicas.
         done: called with the number of the newest order when it is carried out.
@@ -146,22 +155,18 @@ class Follower:
         self._reset = reset
         self._leave_out = leave_out
         self._done = done
-        self._seen: tuple[int, int] | None = None
+        self._seen: dict[Path, tuple[int, int]] = {}
         # What was ordered before this process had a connection concerns others.
         self._last = load(path).number
         self.upkeep()
 
     def upkeep(self) -> None:
         """Look for orders and carry them out."""
-        try:
-            status = self._path.stat()
-        except OSError:  # nobody ever gave one
-            return
-        seen = status.st_ino, status.st_mtime_ns
+        seen = dict(_versions())
         if seen == self._seen:
             return
         orders = load(self._path)
-        self._leave_out(orders.drained)
+        self._leave_out(drained())
         for alias, number in orders.resets.items():
             if number > self._last:
                 self._reset(alias)

@@ -72,6 +72,20 @@ def test_drain__before_any_process_runs_holds_for_the_first(host: Host) -> None:
     assert host.worker().ask("read") == "default"
 
 
+def test_drain__in_another_folder_holds_until_it_is_taken_back(host: Host) -> None:
+    """As when the operator's settings, or those of an hour ago, name no folder."""
+    elsewhere = host.environment["POOLROUTER"]
+    assert host.run("poolctl", "drain", "unopened").returncode == 0
+    settings = {"CONTROL": True, "RUNTIME_DIR": str(host.folder / "run")}
+    host.environment["POOLROUTER"] = json.dumps(settings)
+    worker = host.worker().do("take")
+    assert worker.ask("read") == "default"
+    assert host.run("poolctl", "reset", "default").returncode == 0
+    assert worker.ask("read") == "default", "another order changes nothing about it"
+    assert host.run("poolctl", "undrain", "unopened", POOLROUTER=elsewhere).returncode == 0
+    assert eventually(lambda: worker.ask("read") == "unopened")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -246,19 +246,34 @@ def assert_killed_is_gone_and_stopped_is_not(site: Site) -> None:
     before = site.status()
     killed, stopped, *_ = sorted(
         before["processes"],
-        key=lambda p: p["started_at"],
+        key=lambda p: (p["started_at"], p["pid"]),
         reverse=True,  # not the master, which would take the workers along
     )
-    os.kill(stopped["pid"], signal.SIGSTOP)
-    try:
+    with site.shown() as documents:
         os.kill(killed["pid"], signal.SIGKILL)
-        began = time.monotonic()
-        after = site.status()
-        took = time.monotonic() - began
-        found = {process["pid"]: process for process in after["processes"]}
-        assert killed["pid"] not in found, f"still there after {took:.1f} s"
-        [pool] = found[stopped["pid"]]["pools"]
-        assert pool["open"] == stopped["pools"][0]["open"]
-        assert after["pools"][0]["checkouts"] >= before["pools"][0]["checkouts"]
-    finally:
-        os.kill(stopped["pid"], signal.SIGCONT)
+        eventually(lambda: not lives(killed["pid"]))
+        ended = time.time()
+        os.kill(stopped["pid"], signal.SIGSTOP)
+        try:
+            after = site.status()
+        finally:
+            os.kill(stopped["pid"], signal.SIGCONT)
+    found = {process["pid"]: process for process in after["processes"]}
+    assert killed["pid"] not in found
+    [pool] = found[stopped["pid"]]["pools"]
+    assert pool["open"] == stopped["pools"][0]["open"]
+    assert after["pools"][0]["checkouts"] >= before["pools"][0]["checkouts"]
+    listed = [d for d in documents if killed["pid"] in {p["pid"] for p in d["processes"]}]
+    assert documents[-1] not in listed
+    last = max((datetime.fromisoformat(d["generated_at"]).timestamp() for d in listed), default=0)
+    took = last - ended
+    assert took < 1, f"still there after {took:.1f} s"
+
+
+def lives(pid: int) -> bool:
+    """Tell whether a process is there; one that nobody has reaped is."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
