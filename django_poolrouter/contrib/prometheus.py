@@ -65,7 +65,7 @@ class Level(NamedTuple):
 
 
 HOST = Level(("alias", "role", "cluster"), ("vendor", "profile"))
-PROCESS = Level(("pid", "alias"), ("profile",), "poolrouter_process_")
+PROCESS = Level(("process", "pid", "alias"), ("profile",), "poolrouter_process_")
 
 GAUGES = (
     Figure("in_use", "db_client_connection_count", "Open connections by state.", "used"),
@@ -152,7 +152,11 @@ class PoolCollector(Collector):
         yield GaugeMetricFamily("poolrouter_warnings", warnings, value=len(told["warnings"]))
         if self._processes:
             processes = told["processes"]
-            each = [{**pool, "pid": p["pid"]} for p in processes for pool in p["pools"]]
+            each = [
+                {**pool, "process": p["id"], "pid": p["pid"]}
+                for p in processes
+                for pool in p["pools"]
+            ]
             yield from _of_pools(each, bounds, PROCESS)
             yield _starts(processes)
 
@@ -217,11 +221,11 @@ def _starts(processes: Sequence[Mapping[str, Any]]) -> Metric:
     metric = GaugeMetricFamily(
         "poolrouter_process_start_time_seconds",
         "When a process started, in seconds since the epoch.",
-        labels=["pid", "command"],
+        labels=["process", "pid", "command"],
     )
     for process in processes:
         started = datetime.fromisoformat(process["started_at"]).timestamp()
-        metric.add_metric([str(process["pid"]), process["command"]], started)
+        metric.add_metric([process["id"], str(process["pid"]), process["command"]], started)
     return metric
 
 

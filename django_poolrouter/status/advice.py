@@ -90,17 +90,17 @@ def advise(use: Use, config: PoolConfig) -> Iterable[str]:
 def _use(alias: str, reports: Sequence[Report]) -> Use:
     speed = rates(reports[0], reports[-1]).get(alias)
     totals: list[int] = []
-    of_process: dict[int, list[int]] = {}
+    of_process: dict[str, list[int]] = {}
     for report in reports:
         used = {
-            process.pid: pool.status.checkedout
+            process.id: pool.status.checkedout
             for process in report.processes
             for pool in process.pools
             if pool.alias == alias
         }
         totals.append(sum(used.values()))
-        for pid, number in used.items():
-            of_process.setdefault(pid, []).append(number)
+        for process, number in used.items():
+            of_process.setdefault(process, []).append(number)
     return Use(
         seconds=speed.seconds if speed else 0.0,
         checkouts_per_s=speed.checkouts_per_s if speed else 0.0,

@@ -97,6 +97,8 @@ class ProcessReport:
     """Where its board lies."""
     owner: int = 0
     """The user that it runs as."""
+    id: str = ""
+    """What tells it from all others of the folder's; a container has a pid 1 of its own."""
     orders: int | None = None
     """The last order that it has carried out (see ``orders``); None if it takes none."""
 
@@ -195,7 +197,12 @@ def _read_board(path: Path) -> _Board | None:
                 return None
             path.unlink()
             raise FileNotFoundError(path) from None
-        process = replace(process, folder=path.parent, owner=os.fstat(descriptor).st_uid)
+        process = replace(
+            process,
+            folder=path.parent,
+            owner=os.fstat(descriptor).st_uid,
+            id=path.stem.rpartition("-")[2],
+        )
         return _Board(path, alive, process)
 
 

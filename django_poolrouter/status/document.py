@@ -55,6 +55,7 @@ def _pool(pool: PoolReport, rates: Mapping[str, Rates] | None) -> dict[str, Any]
 
 def _process(process: ProcessReport, connections: bool) -> dict[str, Any]:
     return {
+        "id": process.id,
         "pid": process.pid,
         "command": process.command,
         "started_at": process.started_at,

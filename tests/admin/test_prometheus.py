@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from dataclasses import replace
 from datetime import datetime
@@ -110,12 +111,16 @@ def test_scrape__carries_every_figure_of_the_document(
         rest = pool.keys() - {PROCESSES.key, ENDED.key}
         check_pool({key: pool[key] for key in rest}, HOST, found)
     for process in told["processes"]:
-        assert process.keys() == {"pid", "command", "started_at", "pools"}
-        labels = {"pid": str(process["pid"]), "command": process["command"]}
+        assert process.keys() == {"id", "pid", "command", "started_at", "pools"}
+        labels = {
+            "process": process["id"],
+            "pid": str(process["pid"]),
+            "command": process["command"],
+        }
         began = take(found, "poolrouter_process_start_time_seconds", **labels)
         assert began == datetime.fromisoformat(process["started_at"]).timestamp()
         for pool in process["pools"]:
-            check_pool({**pool, "pid": process["pid"]}, PROCESS, found)
+            check_pool({**pool, "process": process["id"], "pid": process["pid"]}, PROCESS, found)
     assert not found, "nothing is made up"
 
 
@@ -165,6 +170,23 @@ def check_waits(pool: dict[str, Any], level: Level, found: Samples) -> None:
     reached = [take(found, f"{name}_bucket", **labels, le=bound) for bound in bounds]
     waits = [b - a for a, b in pairwise([at_once, *reached])]
     assert waits == pool["wait_buckets"]
+
+
+def test_scrape__tells_processes_apart_that_have_one_pid(project: Host) -> None:
+    """As in containers that share the folder: each has a pid 1 of its own."""
+    worker = project.worker().do("take")
+    [board] = (project.folder / "boards").glob("*.board")
+    other = board.with_name(f"{board.stem.rpartition('_')[0]}_ffffffff.board")
+    other.write_bytes(board.read_bytes())
+    with other.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # it lives
+        found = [
+            sample.labels["process"]
+            for family in parse_text(scrape())
+            for sample in family.samples
+            if sample.name == "poolrouter_process_connection_open"
+        ]
+    assert sorted(found) == sorted([f"{worker.pid}_ffffffff", board.stem.rpartition("-")[2]])
 
 
 def test_scrape__does_without_processes_where_asked_to(project: Host) -> None:

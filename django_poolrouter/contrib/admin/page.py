@@ -196,7 +196,7 @@ def _process_row(
         **{name: text(name, pool[name]) for name in PROCESS_FIGURES},
         "connect_errors": number(pool["connect_errors"]),
     }
-    return {"key": f"{process['pid']}/{pool['alias']}", "state": word, "cells": cells}
+    return {"key": f"{process['id']}/{pool['alias']}", "state": word, "cells": cells}
 
 
 def _figure_table(pools: list[dict[str, Any]]) -> dict[str, Any]:
