@@ -60,8 +60,8 @@ def parse(
     process = parse_json(bytes(board[_PREFIX.size : _PREFIX.size + length]))
     match process:
         case {"pid": int(), "command": str(), "started_at": str(at), "takes_orders": bool()}:
-            datetime.fromisoformat(at)
-            return process, orders, _segments(board)
+            if datetime.fromisoformat(at).tzinfo is not None:
+                return process, orders, _segments(board)
     raise ValueError("not what a process tells")
 
 

@@ -56,6 +56,7 @@ BOARDS = {
     "no pid": layout.pack_header({k: v for k, v in PROCESS.items() if k != "pid"}),
     "no number": layout.pack_header({**PROCESS, "pid": "x"}),
     "no time": layout.pack_header({**PROCESS, "started_at": "soon"}),
+    "no zone": layout.pack_header({**PROCESS, "started_at": "2026-01-01T00:00:00"}),
     "too few words": HEADER + segment(words=4),
     "too many words": HEADER + segment(words=10**6),
     "half a cell": HEADER + segment(words=WORDS + 1),
