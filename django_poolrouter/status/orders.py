@@ -56,7 +56,7 @@ def load(path: Path) -> Orders:
     with suppress(OSError, ValueError):
         match files.load(path):
             case {"number": int(number), "resets": dict(resets), "drained": list(drained)} if all(
-                isinstance(n, int) and 0 <= n <= NEWEST for n in (number, *resets.values())
+                isinstance(n, int) and 0 <= n <= NEWEST for n in [number, *resets.values()]
             ) and all(isinstance(alias, str) for alias in drained):
                 return Orders(number, resets, frozenset(drained))
     return Orders()

@@ -19,7 +19,7 @@ from typing import Any
 from ..pooling import PoolStatus
 from ..pooling.counters import COUNTERS, add
 from ..pooling.histogram import WAIT_BUCKETS
-from . import files
+from . import files, layout
 
 VERSION = 1
 SUFFIX = ".retired"
@@ -74,7 +74,8 @@ def fold(folder: Path, namespace: str, owner: int, dead: Collection[Retired]) ->
     known = Retired()
     with suppress(OSError, ValueError):
         known = _load(path)
-    known = replace(known, boards=frozenset(b for b in known.boards if (folder / b).exists()))
+    here = {path.name for path in files.of_project(folder, namespace, layout.SUFFIX)}
+    known = replace(known, boards=known.boards & here)
     for one in dead:
         if not one.boards <= known.boards:
             known += one
@@ -116,15 +117,17 @@ def _load(path: Path) -> Retired:
 
 
 def _status(figures: Any) -> PoolStatus:
-    match figures:
-        case {"processes": _, "wait_buckets": list(buckets)} if len(
-            buckets
-        ) == WAIT_BUCKETS and figures.keys() >= {*COUNTERS}:
-            numbers = {name: _number(figures[name]) for name in COUNTERS if name != "wait_buckets"}
-            return replace(
-                PoolStatus.unopened(), **numbers, wait_buckets=tuple(map(_number, buckets))
-            )
-    raise ValueError("not the counters of a pool")
+    if not isinstance(figures, dict) or not figures.keys() >= {"processes", *COUNTERS}:
+        raise ValueError("not the counters of a pool")
+    numbers = {name: figures[name] for name in COUNTERS}
+    buckets = numbers.pop("wait_buckets")
+    if not isinstance(buckets, list) or len(buckets) != WAIT_BUCKETS:
+        raise ValueError("not waits by their length")
+    return replace(
+        PoolStatus.unopened(),
+        **{name: _number(value) for name, value in numbers.items()},
+        wait_buckets=tuple(map(_number, buckets)),
+    )
 
 
 def _number(value: Any) -> Any:

@@ -175,7 +175,7 @@ def test_totals__name_no_file_to_remove_but_boards_of_the_dead(folder: Path) -> 
     other, mine = folder / "other", folder / "shop-2_bb.board"
     other.touch()
     mine.write_bytes(HEADER + segment())
-    boards = [str(other), "other", mine.name]
+    boards = [str(other), "other", mine.name, "\0"]
     (folder / f"shop-{os.getuid()}.retired").write_text(
         json.dumps({"version": retired.VERSION, "boards": boards, "pools": {}})
     )
