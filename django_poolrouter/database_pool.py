@@ -58,6 +58,8 @@ class DatabasePool:
         # there is a pool then tells them both, at no cost.
         self._kept: Pool | None = None
         self._closed: list[tuple[Pool, Page]] = []
+        self.asking = threading.Lock()
+        """Held while a thread asks whether the server is well; see ``health.ask``."""
 
     def __repr__(self) -> str:
         return f"<DatabasePool {self.alias!r} {self._pool or 'not open'}>"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import conf, failover
 from ..pooling import PoolConfig
-from .driver import Driver
+from .driver import Driver, ServerFacts, ServerSession
 
 if TYPE_CHECKING:
     from .mixin import PooledDatabaseWrapper
@@ -53,8 +53,6 @@ class DjangoConnector:
         self.backend_id = driver.backend_id
         self.close = driver.close
         self.abandon = driver.abandon
-        self.inspect = driver.inspect
-        self.sessions = driver.sessions
         self._driver = driver
         self.reset = self._choose_reset(config.reset)
 
@@ -73,6 +71,16 @@ class DjangoConnector:
             raise
         connection, wrapper.connection = wrapper.connection, None
         return connection
+
+    def inspect(self, connection: Any, timeout: float) -> ServerFacts:
+        """Ask the server who it is; see ``Driver.inspect`` and ``Driver.time_limit``."""
+        with self._driver.time_limit(connection, timeout):
+            return self._driver.inspect(connection)
+
+    def sessions(self, connection: Any, timeout: float) -> dict[int, ServerSession] | None:
+        """Ask the server what its sessions do; see ``Driver.sessions`` and ``time_limit``."""
+        with self._driver.time_limit(connection, timeout):
+            return self._driver.sessions(connection)
 
     def _ping_replica(self, connection: Any, timeout: float) -> bool:
         """Ping, and have a replica that does not answer left alone."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .. import conf
-from ..errors import PoolError
-from ..health import PoolHealthMonitor, describe
+from ..errors import PoolError, PoolTimeout
+from ..health import ask, describe
 from ..registry import pools, registry
 from ..routing import NotAsked, ServerFailed
 from ..servers import PooledServers
@@ -18,11 +19,14 @@ from .budget import Budget, budgets
 from .report import collect
 
 if TYPE_CHECKING:
+    from ..backends.connector import DjangoConnector
     from ..backends.driver import ServerFacts
+    from ..database_pool import DatabasePool
 
 # A record that ends where a page of the log ends lets the primary's position count the
 # next page's header already, which a replica replays only with the next record.
 PAGE_HEADER = 40
+# Seconds for all that a database is asked.
 TIMEOUT = 2.0
 
 
@@ -105,12 +109,18 @@ def measure_lag(alias: str, timeout: float) -> float | None:
 
 def _facts(alias: str, timeout: float) -> ServerFacts:
     pool = pools[alias]
-    # Asks from a thread that may hang, so that this one does not.
-    health = PoolHealthMonitor(pool, timeout).check_health()
-    if not health.healthy or pool.connector is None:
-        raise PoolError(f"cannot ask {alias!r}: {health.error_message or 'it has no pool'}")
-    with pool.connection(timeout) as raw:
-        return pool.connector.inspect(raw)
+    connector = pool.connector
+    if connector is None:
+        raise PoolError(f"cannot ask {alias!r}: it has no pool")
+
+    def question(limit: float) -> ServerFacts:
+        with pool.connection(limit) as raw:
+            return connector.inspect(raw, limit)
+
+    try:
+        return ask(pool, question, timeout)
+    except Exception as error:
+        raise PoolError(f"cannot ask {alias!r}: {describe(error, pool)}") from error
 
 
 def _concerns(other: str, alias: str) -> bool:
@@ -125,27 +135,32 @@ def _concerns(other: str, alias: str) -> bool:
 def _ask(alias: str) -> tuple[Inspection, ServerFacts | None]:
     pool = pools[alias]
     found = Inspection(alias, role=_role(alias), vendor=pool.vendor)
-    began = time.perf_counter()
-    health = PoolHealthMonitor(pool).check_health()
-    connect = (time.perf_counter() - began) * 1000
-    if not health.healthy or pool.connector is None:
-        return replace(found, error=health.error_message), None
     try:
-        with pool.connection() as raw:
-            began = time.perf_counter()
-            pool.connector.ping(raw, TIMEOUT)
-            latency = (time.perf_counter() - began) * 1000
-            facts = pool.connector.inspect(raw)
+        if pool.connector is None:
+            ask(pool, pool.ping, TIMEOUT)
+            return found, None
+        return ask(pool, partial(_meet, pool, pool.connector, found), TIMEOUT)
     except Exception as error:
         return replace(found, error=describe(error, pool)), None
+
+
+def _meet(
+    pool: DatabasePool, connector: DjangoConnector, found: Inspection, timeout: float
+) -> tuple[Inspection, ServerFacts]:
+    began = time.perf_counter()
+    with pool.connection(timeout) as raw:
+        connected = time.perf_counter()
+        if not connector.ping(raw, timeout):
+            raise PoolTimeout("the server did not answer a ping")
+        answered = time.perf_counter()
+        facts = connector.inspect(raw, timeout)
     return replace(
         found,
         server=facts.version,
         found=facts.role,
         read_only=facts.read_only,
-        # The first lease of this process opened it, and pinged once.
-        connect_ms=max(0.0, connect - latency),
-        latency_ms=latency,
+        connect_ms=(connected - began) * 1000,
+        latency_ms=(answered - connected) * 1000,
     ), facts
 
 
