@@ -124,7 +124,8 @@ def describe(error: BaseException, pool: DatabasePool | None) -> str:
     if isinstance(error, KeyError) and error.args:
         text = str(error.args[0])
     settings = pool.connector.settings if pool and pool.connector else {}
-    password = settings.get("PASSWORD")
-    if isinstance(password, str) and len(password) > 2:
-        text = text.replace(password, "********")
+    options = settings.get("OPTIONS", {})
+    for password in (settings.get("PASSWORD"), options.get("password"), options.get("passwd")):
+        if isinstance(password, str) and len(password) > 2:
+            text = text.replace(password, "********")
     return text

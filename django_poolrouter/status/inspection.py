@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import conf
 from ..errors import PoolError, PoolTimeout
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..backends.connector import DjangoConnector
     from ..backends.driver import ServerFacts
     from ..database_pool import DatabasePool
+    from ..pooling import PoolConfig
 
 # A record that ends where a page of the log ends lets the primary's position count the
 # next page's header already, which a replica replays only with the next record.
@@ -128,8 +129,18 @@ def _concerns(other: str, alias: str) -> bool:
     cluster = registry.topology.by_alias.get(alias)
     if other == alias or (cluster and other == cluster.primary):
         return True
-    databases = conf.databases()
-    return all(databases[other][key] == databases[alias][key] for key in ("HOST", "PORT"))
+    return _may_be_one(conf.databases()[other], conf.databases()[alias])
+
+
+def _may_be_one(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Tell whether two databases may be on one server; only the servers themselves know."""
+    ports = {str(one["PORT"]), str(other["PORT"])}
+    return _machine(one["HOST"]) == _machine(other["HOST"]) and ("" in ports or len(ports) == 1)
+
+
+def _machine(host: str) -> str:
+    is_here = host.startswith(("/", "@")) or host in ("", "localhost", "127.0.0.1", "::1")
+    return "" if is_here else host.lower()
 
 
 def _ask(alias: str) -> tuple[Inspection, ServerFacts | None]:
@@ -214,11 +225,20 @@ def _warnings(inspection: Inspection, facts: ServerFacts, limits: list[Budget]) 
         if not budget.fits:
             yield f"the pools may need more connections than there are: {budget}"
     config = pools[inspection.alias].config
-    limit = facts.idle_limit_s
-    if limit is not None and config and (config.max_idle is None or config.max_idle >= limit):
+    if config is not None and facts.idle_limit_s is not None:
+        yield from _rests(config, facts.idle_limit_s)
+
+
+def _rests(config: PoolConfig, limit: float) -> Iterator[str]:
+    """Tell by which options connections rest for as long as the server lets them."""
+    closes = f"the server closes connections that rest for {limit:g} s, and"
+    if config.max_idle is None or config.max_idle >= limit:
+        yield f"{closes} max_idle is {config.max_idle}: set it below"
+    # max_idle leaves these alone.
+    if config.min_idle and (config.pool_recycle is None or config.pool_recycle >= limit):
         yield (
-            f"the server closes connections that rest for {limit:g} s, and max_idle is "
-            f"{config.max_idle}: set it below"
+            f"{closes} those kept for min_idle live for pool_recycle, {config.pool_recycle}: "
+            "set it below"
         )
 
 
@@ -227,12 +247,15 @@ def _tells_position(alias: str) -> bool:
     cluster = registry.topology.by_alias.get(alias)
     if cluster is None or not cluster.uses_positions:
         return True
-    try:
+
+    def question(_: float) -> bool:
         with PooledServers().log_of(alias) as log:
-            position = log.written() if alias == cluster.primary else log.replayed()
-    except (ServerFailed, NotAsked):
+            return (log.written() if alias == cluster.primary else log.replayed()) is not None
+
+    try:
+        return ask(pools[alias], question, TIMEOUT)
+    except (ServerFailed, NotAsked, PoolTimeout):
         return True  # another trouble
-    return position is not None
 
 
 def _lag(replica: ServerFacts, primary: ServerFacts | None) -> float | None:

@@ -29,6 +29,7 @@ from django_poolrouter.contrib.health_check import (
     PoolPressureCheck,
     ReplicaLagCheck,
 )
+from django_poolrouter.health import describe
 from django_poolrouter.registry import registry
 from tests.conftest import Vendor
 from tests.databases import ENGINES, eventually
@@ -106,6 +107,14 @@ def test_check_health__shows_no_password(server: Vendor, use_databases: Any) -> 
     health = PoolHealthMonitor("default").check_health()
     assert not health.healthy
     assert "not-the-password" not in repr(health)
+
+
+@pytest.mark.parametrize("option", ["password", "passwd"])
+def test_describe__masks_the_password_in_the_options_too(use_databases: Any, option: str) -> None:
+    database = {"ENGINE": ENGINES["mariadb"], "OPTIONS": {option: "not-the-password"}}
+    use_databases({"default": database})
+    told = describe(RuntimeError("denied: not-the-password"), pools["default"])
+    assert told == "denied: ********"
 
 
 def test_check_health__is_bounded_by_its_timeout(
