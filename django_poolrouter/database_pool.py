@@ -204,6 +204,7 @@ class DatabasePool:
     def abandon(self) -> None:
         """In a forked child: make all connections harmless. Takes no lock."""
         self._lock = threading.Lock()
+        self.asking = threading.Lock()
         pools = [pool for pool, _ in self._closed]
         for pool in [*pools, self._pool] if self._pool else pools:
             pool.abandon()

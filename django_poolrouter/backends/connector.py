@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+from django.db import OperationalError
 
 from .. import conf, failover
 from ..pooling import PoolConfig
@@ -61,16 +64,23 @@ class DjangoConnector:
         wrapper = self._wrapper()
         try:
             wrapper.connection = wrapper.get_new_connection(self._parameters(wrapper))
-            wrapper.set_autocommit(True)
-            wrapper.init_connection_state()
-            for name in wrapper.pool_facts:
-                self.facts[name] = getattr(wrapper, name)
+            with self._driver.time_limit(wrapper.connection, self._connect_timeout):
+                self._set_up(wrapper)
             self._driver.adopt(wrapper.connection)
-        except BaseException:
-            wrapper.close()
+        except BaseException as error:
+            with suppress(Exception):  # closed already
+                wrapper.close()
+            if isinstance(error, TimeoutError):  # which the drivers have no word for
+                raise OperationalError(str(error)) from error
             raise
         connection, wrapper.connection = wrapper.connection, None
         return connection
+
+    def _set_up(self, wrapper: PooledDatabaseWrapper) -> None:
+        wrapper.set_autocommit(True)
+        wrapper.init_connection_state()
+        for name in wrapper.pool_facts:
+            self.facts[name] = getattr(wrapper, name)
 
     def inspect(self, connection: Any, timeout: float) -> ServerFacts:
         """Ask the server who it is; see ``Driver.inspect`` and ``Driver.time_limit``."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import OperationalError, connections
 
 from django_poolrouter import PoolHealthMonitor, pools
 from django_poolrouter.backends.demotion import clear_if_demoted
@@ -36,21 +36,23 @@ class Fickle:
     ) -> None:
         self.proxy = proxy
         self._monkeypatch = monkeypatch
-        behind = server.database({"pool_size": 2, "max_overflow": 0}, PORT=str(proxy.port))
+        pool = {"pool_size": 2, "max_overflow": 0, "pool_timeout": 2}
+        behind = server.database(pool, PORT=str(proxy.port))
         use_databases(
             {"default": behind, "replica": {**behind, "ROUTER": {"REPLICA_OF": "default"}}}
         )
         self._driver: Any = type(pools["default"].connector._driver)  # type: ignore[union-attr]
 
-    def fall_silent_at(self, verb: str) -> None:
-        """From the next call of a driver's verb on nothing is forwarded."""
-        real = getattr(self._driver, verb)
+    def fall_silent_at(self, verb: str, owner: Any = None) -> None:
+        """From the next call of a verb of the driver, or of another class, on."""
+        owner = owner or self._driver
+        real = getattr(owner, verb)
 
         def frozen(*arguments: Any) -> Any:
             self.proxy.mode = "blackhole"
             return real(*arguments)
 
-        self._monkeypatch.setattr(self._driver, verb, frozen)
+        self._monkeypatch.setattr(owner, verb, frozen)
 
 
 @pytest.fixture
@@ -146,6 +148,15 @@ def test_probes__of_a_database_that_hangs_pile_up_nothing(fickle: Fickle) -> Non
     fickle.proxy.drop()
     eventually(lambda: not askers())
     assert failure(PoolHealthCheck("default")) is None
+
+
+def test_connect__that_hangs_while_it_sets_up_its_session_comes_to_an_end(
+    fickle: Fickle,
+) -> None:
+    fickle.fall_silent_at("init_connection_state", connections["default"].__class__)
+    with pytest.raises(OperationalError, match="no answer within 2 s"):
+        pools["default"].checkout()
+    assert pools["default"].status().open == 0
 
 
 def test_probes__at_the_same_time_are_all_answered(fickle: Fickle) -> None:
