@@ -58,6 +58,8 @@ class DatabasePool:
         # there is a pool then tells them both, at no cost.
         self._kept: Pool | None = None
         self._closed: list[tuple[Pool, Page]] = []
+        self.asking = threading.Lock()
+        """Held while a thread asks whether the server is well; see ``health.ask``."""
 
     def __repr__(self) -> str:
         return f"<DatabasePool {self.alias!r} {self._pool or 'not open'}>"
@@ -202,6 +204,7 @@ class DatabasePool:
     def abandon(self) -> None:
         """In a forked child: make all connections harmless. Takes no lock."""
         self._lock = threading.Lock()
+        self.asking = threading.Lock()
         pools = [pool for pool, _ in self._closed]
         for pool in [*pools, self._pool] if self._pool else pools:
             pool.abandon()

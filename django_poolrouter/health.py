@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from .database_pool import DatabasePool
+from .errors import PoolTimeout
 from .pooling import PoolStatus
 from .registry import pools
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +43,6 @@ class PoolHealthMonitor:
     def __init__(self, pool: DatabasePool | str, timeout: float = 2.0) -> None:
         self._wanted = pool
         self._timeout = timeout
-        self._lock = threading.Lock()  # guards _probe
-        self._probe: _Probe | None = None
 
     def __repr__(self) -> str:
         return f"<PoolHealthMonitor of {self._wanted!r}>"
@@ -49,9 +54,10 @@ class PoolHealthMonitor:
     def check_health(self) -> PoolHealth:
         """Check now; never raises, and takes no longer than the timeout."""
         pool: DatabasePool | None = None
+        error: str | None = None
         try:
             pool = self._pool()
-            error = self._ask(pool)
+            ask(pool, pool.ping, self._timeout)
         except Exception as failure:
             error = describe(failure, pool)
         status = pool.status() if pool else PoolStatus.unopened()
@@ -67,35 +73,49 @@ class PoolHealthMonitor:
     def _pool(self) -> DatabasePool:
         return pools[self._wanted] if isinstance(self._wanted, str) else self._wanted
 
-    def _ask(self, pool: DatabasePool) -> str | None:
-        """Ask from a thread of its own: a connect cannot be interrupted."""
-        with self._lock:
-            # One at a time: checks of a hanging database must not pile up threads.
-            if self._probe is None or self._probe.done.is_set():
-                # A little less, so that the pool's own words come before our time is up.
-                self._probe = _Probe(pool, self._timeout * 0.9)
-                self._probe.start()
-            probe = self._probe
-        if not probe.done.wait(self._timeout):
-            return f"no answer within {self._timeout:g} s"
-        return probe.error
 
+def ask(pool: DatabasePool, question: Callable[[float], T], timeout: float) -> T:
+    """Return the answer to a question about a pool, which is put from a thread of its own.
 
-class _Probe(threading.Thread):
-    def __init__(self, pool: DatabasePool, timeout: float) -> None:
-        super().__init__(name=f"poolrouter-health-{pool.alias}", daemon=True)
-        self.done = threading.Event()
-        self.error: str | None = None
-        self._pool = pool
-        self._timeout = timeout
+    A connect cannot be interrupted, so that thread may outlast the call; one at a time for
+    each pool, so that a database that hangs piles up neither threads nor connections.
 
-    def run(self) -> None:
+    Args:
+        pool: whose server is asked.
+        question: called with the seconds that it may take, and must come to an end by itself.
+        timeout: seconds that all may take.
+
+    Raises:
+        PoolTimeout: there was no answer in time.
+        Exception: what the question raised.
+
+    """
+    end = time.monotonic() + timeout
+    late = PoolTimeout(f"no answer within {timeout:g} s")
+    if not pool.asking.acquire(timeout=timeout):
+        raise late
+    answer: Future[T] = Future()
+
+    def run() -> None:
         try:
-            self._pool.ping(self._timeout)
-        except Exception as failure:
-            self.error = describe(failure, self._pool)
-        finally:
-            self.done.set()
+            # A little less, so that the pool's own words come before our time is up.
+            result = question(timeout * 0.9)
+        except BaseException as error:
+            pool.asking.release()
+            answer.set_exception(error)
+        else:
+            pool.asking.release()
+            answer.set_result(result)
+
+    try:
+        threading.Thread(target=run, name=f"poolrouter-asks-{pool.alias}", daemon=True).start()
+    except BaseException:
+        pool.asking.release()
+        raise
+    try:
+        return answer.result(end - time.monotonic())
+    except TimeoutError as error:
+        raise late from error
 
 
 def describe(error: BaseException, pool: DatabasePool | None) -> str:
@@ -104,7 +124,8 @@ def describe(error: BaseException, pool: DatabasePool | None) -> str:
     if isinstance(error, KeyError) and error.args:
         text = str(error.args[0])
     settings = pool.connector.settings if pool and pool.connector else {}
-    password = settings.get("PASSWORD")
-    if isinstance(password, str) and len(password) > 2:
-        text = text.replace(password, "********")
+    options = settings.get("OPTIONS", {})
+    for password in (settings.get("PASSWORD"), options.get("password"), options.get("passwd")):
+        if isinstance(password, str) and len(password) > 2:
+            text = text.replace(password, "********")
     return text

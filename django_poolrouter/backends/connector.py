@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+from django.db import OperationalError
 
 from .. import conf, failover
 from ..pooling import PoolConfig
-from .driver import Driver
+from .driver import Driver, ServerFacts, ServerSession
 
 if TYPE_CHECKING:
     from .mixin import PooledDatabaseWrapper
@@ -53,8 +56,6 @@ class DjangoConnector:
         self.backend_id = driver.backend_id
         self.close = driver.close
         self.abandon = driver.abandon
-        self.inspect = driver.inspect
-        self.sessions = driver.sessions
         self._driver = driver
         self.reset = self._choose_reset(config.reset)
 
@@ -63,16 +64,33 @@ class DjangoConnector:
         wrapper = self._wrapper()
         try:
             wrapper.connection = wrapper.get_new_connection(self._parameters(wrapper))
-            wrapper.set_autocommit(True)
-            wrapper.init_connection_state()
-            for name in wrapper.pool_facts:
-                self.facts[name] = getattr(wrapper, name)
+            with self._driver.time_limit(wrapper.connection, self._connect_timeout):
+                self._set_up(wrapper)
             self._driver.adopt(wrapper.connection)
-        except BaseException:
-            wrapper.close()
+        except BaseException as error:
+            with suppress(Exception):  # closed already
+                wrapper.close()
+            if isinstance(error, TimeoutError):  # which the drivers have no word for
+                raise OperationalError(str(error)) from error
             raise
         connection, wrapper.connection = wrapper.connection, None
         return connection
+
+    def _set_up(self, wrapper: PooledDatabaseWrapper) -> None:
+        wrapper.set_autocommit(True)
+        wrapper.init_connection_state()
+        for name in wrapper.pool_facts:
+            self.facts[name] = getattr(wrapper, name)
+
+    def inspect(self, connection: Any, timeout: float) -> ServerFacts:
+        """Ask the server who it is; see ``Driver.inspect`` and ``Driver.time_limit``."""
+        with self._driver.time_limit(connection, timeout):
+            return self._driver.inspect(connection)
+
+    def sessions(self, connection: Any, timeout: float) -> dict[int, ServerSession] | None:
+        """Ask the server what its sessions do; see ``Driver.sessions`` and ``time_limit``."""
+        with self._driver.time_limit(connection, timeout):
+            return self._driver.sessions(connection)
 
     def _ping_replica(self, connection: Any, timeout: float) -> bool:
         """Ping, and have a replica that does not answer left alone."""

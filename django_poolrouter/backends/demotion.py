@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.utils import DatabaseErrorWrapper
 
 from ..registry import registry
+from ..servers import ANSWER
 
 if TYPE_CHECKING:
     from ..pooling import Lease
@@ -46,7 +47,9 @@ def clear_if_demoted(wrapper: PooledDatabaseWrapper, lease: Lease) -> None:
             return
         driver.rollback(lease.connection)
         # Whoever found out before has cleared, and what was opened since may be sound.
-        if not driver.inspect(lease.connection).read_only or lease.is_cleared:
+        with driver.time_limit(lease.connection, ANSWER):
+            facts = driver.inspect(lease.connection)
+        if not facts.read_only or lease.is_cleared:
             return
     except Exception:  # whatever it is, the checkin will see it
         logger.debug("pool %s: no answer to who it is", lease.pool.name, exc_info=True)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import select
+import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -103,6 +106,33 @@ class Driver:
         except Exception:
             return False
         return True
+
+    @contextmanager
+    def time_limit(self, connection: Any, timeout: float) -> Iterator[None]:
+        """Run a block that asks the server; when the time is up it fails, as if cut off.
+
+        For questions that the driver waits for without a limit of its own.  Without a socket
+        there is no limit.
+
+        Raises:
+            TimeoutError: no answer within ``timeout`` seconds; the connection is closed.
+
+        """
+        descriptor = self.fileno(connection)
+        if descriptor is None:
+            yield
+            return
+        cutter = Cutter(descriptor, timeout)
+        try:
+            yield
+        except Exception as error:
+            if cutter.stop():
+                raise TimeoutError(f"no answer within {timeout:g} s") from error
+            raise
+        finally:
+            if cutter.stop():
+                with suppress(Exception):
+                    self.close(connection)
 
     def inspect(self, connection: Any) -> ServerFacts:
         """Ask the server who it is; raises what the driver raises."""
@@ -230,3 +260,33 @@ class Deadline:
         """As ``wait``, but raise TimeoutError when the time is up."""
         if not self.wait(write=write):
             raise TimeoutError(f"no answer within {self._timeout:g} s")
+
+
+class Cutter:
+    """Shuts a socket down when the time is up, which ends any wait for it in the driver."""
+
+    def __init__(self, descriptor: int, timeout: float) -> None:
+        """Start the time limit of ``timeout`` seconds."""
+        # Of our own: a driver that gives up closes its own, and the number is soon another's.
+        self._copy = socket.dup(descriptor)
+        self._has_cut = False
+        self._timer = threading.Timer(timeout, self._cut)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def stop(self) -> bool:
+        """End the time limit; tell whether it had passed."""
+        self._timer.cancel()
+        self._timer.join()
+        if self._copy >= 0:
+            socket.close(self._copy)
+            self._copy = -1
+        return self._has_cut
+
+    def _cut(self) -> None:
+        self._has_cut = True
+        # Not before: a socket object may make the descriptor, which is the driver's too,
+        # non-blocking.
+        with socket.socket(fileno=self._copy) as copy, suppress(OSError):
+            self._copy = -1
+            copy.shutdown(socket.SHUT_RDWR)

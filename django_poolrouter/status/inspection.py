@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from .. import conf
-from ..errors import PoolError
-from ..health import PoolHealthMonitor, describe
+from ..errors import PoolError, PoolTimeout
+from ..health import ask, describe
 from ..registry import pools, registry
 from ..routing import NotAsked, ServerFailed
 from ..servers import PooledServers
@@ -18,11 +19,15 @@ from .budget import Budget, budgets
 from .report import collect
 
 if TYPE_CHECKING:
+    from ..backends.connector import DjangoConnector
     from ..backends.driver import ServerFacts
+    from ..database_pool import DatabasePool
+    from ..pooling import PoolConfig
 
 # A record that ends where a page of the log ends lets the primary's position count the
 # next page's header already, which a replica replays only with the next record.
 PAGE_HEADER = 40
+# Seconds for all that a database is asked.
 TIMEOUT = 2.0
 
 
@@ -105,12 +110,18 @@ def measure_lag(alias: str, timeout: float) -> float | None:
 
 def _facts(alias: str, timeout: float) -> ServerFacts:
     pool = pools[alias]
-    # Asks from a thread that may hang, so that this one does not.
-    health = PoolHealthMonitor(pool, timeout).check_health()
-    if not health.healthy or pool.connector is None:
-        raise PoolError(f"cannot ask {alias!r}: {health.error_message or 'it has no pool'}")
-    with pool.connection(timeout) as raw:
-        return pool.connector.inspect(raw)
+    connector = pool.connector
+    if connector is None:
+        raise PoolError(f"cannot ask {alias!r}: it has no pool")
+
+    def question(limit: float) -> ServerFacts:
+        with pool.connection(limit) as raw:
+            return connector.inspect(raw, limit)
+
+    try:
+        return ask(pool, question, timeout)
+    except Exception as error:
+        raise PoolError(f"cannot ask {alias!r}: {describe(error, pool)}") from error
 
 
 def _concerns(other: str, alias: str) -> bool:
@@ -118,34 +129,49 @@ def _concerns(other: str, alias: str) -> bool:
     cluster = registry.topology.by_alias.get(alias)
     if other == alias or (cluster and other == cluster.primary):
         return True
-    databases = conf.databases()
-    return all(databases[other][key] == databases[alias][key] for key in ("HOST", "PORT"))
+    return _may_be_one(conf.databases()[other], conf.databases()[alias])
+
+
+def _may_be_one(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Tell whether two databases may be on one server; only the servers themselves know."""
+    ports = {str(one["PORT"]), str(other["PORT"])}
+    return _machine(one["HOST"]) == _machine(other["HOST"]) and ("" in ports or len(ports) == 1)
+
+
+def _machine(host: str) -> str:
+    is_here = host.startswith(("/", "@")) or host in ("", "localhost", "127.0.0.1", "::1")
+    return "" if is_here else host.lower()
 
 
 def _ask(alias: str) -> tuple[Inspection, ServerFacts | None]:
     pool = pools[alias]
     found = Inspection(alias, role=_role(alias), vendor=pool.vendor)
-    began = time.perf_counter()
-    health = PoolHealthMonitor(pool).check_health()
-    connect = (time.perf_counter() - began) * 1000
-    if not health.healthy or pool.connector is None:
-        return replace(found, error=health.error_message), None
     try:
-        with pool.connection() as raw:
-            began = time.perf_counter()
-            pool.connector.ping(raw, TIMEOUT)
-            latency = (time.perf_counter() - began) * 1000
-            facts = pool.connector.inspect(raw)
+        if pool.connector is None:
+            ask(pool, pool.ping, TIMEOUT)
+            return found, None
+        return ask(pool, partial(_meet, pool, pool.connector, found), TIMEOUT)
     except Exception as error:
         return replace(found, error=describe(error, pool)), None
+
+
+def _meet(
+    pool: DatabasePool, connector: DjangoConnector, found: Inspection, timeout: float
+) -> tuple[Inspection, ServerFacts]:
+    began = time.perf_counter()
+    with pool.connection(timeout) as raw:
+        connected = time.perf_counter()
+        if not connector.ping(raw, timeout):
+            raise PoolTimeout("the server did not answer a ping")
+        answered = time.perf_counter()
+        facts = connector.inspect(raw, timeout)
     return replace(
         found,
         server=facts.version,
         found=facts.role,
         read_only=facts.read_only,
-        # The first lease of this process opened it, and pinged once.
-        connect_ms=max(0.0, connect - latency),
-        latency_ms=latency,
+        connect_ms=(connected - began) * 1000,
+        latency_ms=(answered - connected) * 1000,
     ), facts
 
 
@@ -199,11 +225,20 @@ def _warnings(inspection: Inspection, facts: ServerFacts, limits: list[Budget]) 
         if not budget.fits:
             yield f"the pools may need more connections than there are: {budget}"
     config = pools[inspection.alias].config
-    limit = facts.idle_limit_s
-    if limit is not None and config and (config.max_idle is None or config.max_idle >= limit):
+    if config is not None and facts.idle_limit_s is not None:
+        yield from _rests(config, facts.idle_limit_s)
+
+
+def _rests(config: PoolConfig, limit: float) -> Iterator[str]:
+    """Tell by which options connections rest for as long as the server lets them."""
+    closes = f"the server closes connections that rest for {limit:g} s, and"
+    if config.max_idle is None or config.max_idle >= limit:
+        yield f"{closes} max_idle is {config.max_idle}: set it below"
+    # max_idle leaves these alone.
+    if config.min_idle and (config.pool_recycle is None or config.pool_recycle >= limit):
         yield (
-            f"the server closes connections that rest for {limit:g} s, and max_idle is "
-            f"{config.max_idle}: set it below"
+            f"{closes} those kept for min_idle live for pool_recycle, {config.pool_recycle}: "
+            "set it below"
         )
 
 
@@ -212,12 +247,15 @@ def _tells_position(alias: str) -> bool:
     cluster = registry.topology.by_alias.get(alias)
     if cluster is None or not cluster.uses_positions:
         return True
-    try:
+
+    def question(_: float) -> bool:
         with PooledServers().log_of(alias) as log:
-            position = log.written() if alias == cluster.primary else log.replayed()
-    except (ServerFailed, NotAsked):
+            return (log.written() if alias == cluster.primary else log.replayed()) is not None
+
+    try:
+        return ask(pools[alias], question, TIMEOUT)
+    except (ServerFailed, NotAsked, PoolTimeout):
         return True  # another trouble
-    return position is not None
 
 
 def _lag(replica: ServerFacts, primary: ServerFacts | None) -> float | None:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..backends.driver import ServerSession
-from ..health import describe
+from ..health import ask, describe
 from ..registry import pools
 from .report import ConnectionReport, ProcessPool, Report
 
 if TYPE_CHECKING:
+    from ..backends.connector import DjangoConnector
+
     Sessions = dict[int, ServerSession]
 
 # A connection that its process takes for open and of which the server knows nothing.
 GONE = ServerSession(state="gone")
+TIMEOUT = 2.0
 
 
 def with_sessions(report: Report) -> Report:
     """Return the report with what the servers say of every open connection.
 
     Each database is asked over a connection of its own, which is closed at once.  One that
-    cannot be asked gets a line in the warnings.
+    cannot be asked, or has no answer within 2 s, gets a line in the warnings.
     """
     warnings = list(report.warnings)
     used = {pool.alias for process in report.processes for pool in process.pools}
@@ -42,14 +47,19 @@ def _ask(alias: str, warnings: list[str]) -> Sessions | None:
         connector = pool.connector
         if connector is None:
             return None
-        raw = connector.open()
-        try:
-            return connector.sessions(raw)
-        finally:
-            connector.close(raw)
+        return ask(pool, partial(_sessions, connector), TIMEOUT)
     except Exception as error:
         warnings.append(f"cannot ask the server of {alias!r}: {describe(error, pool)}")
         return None
+
+
+def _sessions(connector: DjangoConnector, timeout: float) -> Sessions | None:
+    raw = connector.open()
+    try:
+        return connector.sessions(raw, timeout)
+    finally:
+        with suppress(Exception):
+            connector.close(raw)
 
 
 def _join(pool: ProcessPool, sessions: Sessions | None) -> ProcessPool:

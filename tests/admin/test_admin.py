@@ -60,6 +60,13 @@ def test_page__is_shown_with_the_permission(client: Client, url: str) -> None:
     assert "no-store" in response["Cache-Control"]
 
 
+@pytest.mark.parametrize("url", [PAGE, DATA])
+def test_page__can_only_be_read(client: Client, url: str) -> None:
+    assert client.head(url).status_code == 200
+    for method in (client.post, client.put, client.delete):
+        assert method(url).status_code == 405
+
+
 def test_page__is_shown_to_superusers_and_offers_no_change(project: Host) -> None:
     client = Client()
     client.force_login(User.objects.create_superuser("root"))

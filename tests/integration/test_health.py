@@ -29,9 +29,10 @@ from django_poolrouter.contrib.health_check import (
     PoolPressureCheck,
     ReplicaLagCheck,
 )
+from django_poolrouter.health import describe
 from django_poolrouter.registry import registry
 from tests.conftest import Vendor
-from tests.databases import ENGINES
+from tests.databases import ENGINES, eventually
 from tests.host import Host
 
 CHECK = "django_poolrouter.contrib.health_check.PoolHealthCheck"
@@ -108,6 +109,14 @@ def test_check_health__shows_no_password(server: Vendor, use_databases: Any) -> 
     assert "not-the-password" not in repr(health)
 
 
+@pytest.mark.parametrize("option", ["password", "passwd"])
+def test_describe__masks_the_password_in_the_options_too(use_databases: Any, option: str) -> None:
+    database = {"ENGINE": ENGINES["mariadb"], "OPTIONS": {option: "not-the-password"}}
+    use_databases({"default": database})
+    told = describe(RuntimeError("denied: not-the-password"), pools["default"])
+    assert told == "denied: ********"
+
+
 def test_check_health__is_bounded_by_its_timeout(
     postgresql_database: dict[str, str], use_databases: Any, fault_proxy: Callable[[int], Any]
 ) -> None:
@@ -129,9 +138,7 @@ def test_check_health__is_bounded_by_its_timeout(
     assert threading.active_count() <= threads + 1
     proxy.mode = "pass"
     proxy.drop()
-    probe = monitor._probe
-    assert probe is not None
-    probe.join(30)
+    eventually(lambda: threading.active_count() <= threads, 30)
     assert monitor.is_healthy()
 
 

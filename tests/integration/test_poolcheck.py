@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,16 @@ def test_budget__adds_up_all_pools_on_one_server_over_all_processes(site: Site) 
     assert (budget["needed"], budget["fits"]) == (1800, False)
 
 
+def test_budget__of_one_database_counts_its_neighbours_by_any_name(site: Site) -> None:
+    site.point("SERVER", "primary", HOST="127.0.0.1")
+    for name in ("localhost", "127.0.0.1"):
+        if (name, site.kind) == ("localhost", "mariadb"):
+            continue  # the driver takes that for the path of a socket
+        site.point("REPLICA", "primary", HOST=name)
+        [budget] = site.check("--database", "default", "--observe", "0")["default"]["budgets"]
+        assert budget["aliases"] == ["default", "unopened"]
+
+
 def test_budget__knows_the_limit_of_the_account(site: Site) -> None:
     name = {"postgresql": "CONNECTION LIMIT of role shop", "mariadb": "max_user_connections"}
     with limited(site, 5):
@@ -115,6 +126,48 @@ def test_server__that_closes_idle_connections_early_is_a_warning(site: Site) -> 
     assert "rest for 60 s, and max_idle is 600" in warning
 
 
+def test_connections_kept_for_min_idle__are_closed_by_their_age_alone(site: Site) -> None:
+    limit = {
+        "postgresql": {"options": "-c idle_session_timeout=60000"},
+        "mariadb": {"init_command": "SET SESSION wait_timeout = 60"},
+    }[site.kind]
+
+    def warnings(**pool: Any) -> Any:
+        options = {"pool": {"pool_size": 2, "max_idle": 30, **pool}, **limit}
+        site.point("SERVER", "primary", MORE_OPTIONS=options)
+        return site.check("--database", "default", "--observe", "0")["default"]["warnings"]
+
+    assert warnings(pool_recycle=3600) == []
+    assert warnings(pool_recycle=59, min_idle=1) == []
+    [warning] = warnings(pool_recycle=3600, min_idle=1)
+    assert "rest for 60 s, and those kept for min_idle live for pool_recycle, 3600" in warning
+
+
+def test_wrong_password__is_not_shown(site: Site) -> None:
+    site.point("SERVER", "primary", PASSWORD="not-the-password")
+    for arguments in ([], ["--json"]):
+        done = site.host.run("poolcheck", *arguments)
+        assert done.returncode == 1
+        assert "not-the-password" not in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+    found = site.check(code=1)
+    assert re.search("password authentication failed|Access denied", found["default"]["error"])
+    assert found["unopened"]["healthy"]
+
+
+def test_silent_server__is_waited_for_no_longer_than_the_limit(
+    site: Site, fault_proxy: Callable[[int], Any]
+) -> None:
+    proxy = fault_proxy(int(site.cluster.settings("primary", "")["PORT"]))
+    proxy.mode = "blackhole"
+    # What connects would go on for longer than this test waits for the command.
+    options = {"pool": {"pool_timeout": 600}}
+    site.point("SERVER", "primary", PORT=str(proxy.port), MORE_OPTIONS=options)
+    found = site.check(code=1)
+    assert found["default"]["error"] == "no answer within 2 s"
+    assert found["unopened"]["healthy"]
+
+
 def test_server__that_forbids_the_question_for_positions_is_a_warning(site: Site) -> None:
     if site.kind != "postgresql":
         pytest.skip("MariaDB tells everybody")
@@ -133,13 +186,29 @@ def test_server__that_forbids_the_question_for_positions_is_a_warning(site: Site
 
 
 def test_advice__tells_of_the_use_that_it_saw(site: Site) -> None:
-    site.host.worker().do("take")
+    site.host.worker().do("take", "give")
     [advice] = site.check("--observe", "0.1")["default"]["advice"]
     assert advice.startswith("0 checkouts within ")
     assert site.check("--observe", "0")["default"]["advice"] == []
 
 
 # -- without a server -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--processes", "-3"),
+        ("--processes", "0"),
+        ("--observe", "inf"),
+        ("--observe", "nan"),
+        ("--observe", "-1"),
+    ],
+)
+def test_numbers__that_make_no_sense_are_refused(host: Host, option: str, value: str) -> None:
+    done = host.run("poolcheck", f"{option}={value}")
+    assert done.returncode == 1
+    assert f"CommandError: {option} takes " in done.stderr
 
 
 def test_poolcheck__tells_who_answers(host: Host) -> None:

@@ -6,8 +6,9 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,22 @@ def test_fail_on__tells_by_exit_code(host: Host) -> None:
     assert host.run("poolstatus", "--fail-on", "exhausted").returncode == 1
     assert host.run("poolstatus", "--fail-on", "unhealthy").returncode == 0
     missing = str(host.folder / "no" / "such" / "folder.sqlite3")
-    assert host.run("poolstatus", "--fail-on", "unhealthy", NAME=missing).returncode == 1
+    done = host.run("poolstatus", "--fail-on", "unhealthy", NAME=missing)
+    assert done.returncode == 1
+    assert "default: unable to open database file\n" in done.stderr
+
+
+def test_fail_on__is_of_one_report(host: Host) -> None:
+    done = host.run("poolstatus", "--watch", "--fail-on", "waiting")
+    assert done.returncode == 1
+    assert done.stderr.startswith("CommandError: --fail-on ")
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])
+def test_watch__takes_seconds(host: Host, seconds: str) -> None:
+    done = host.run("poolstatus", f"--watch={seconds}")
+    assert done.returncode == 1
+    assert done.stderr.startswith("CommandError: --watch takes ")
 
 
 def test_database__limits_the_report(host: Host) -> None:
@@ -313,6 +329,51 @@ def test_server__tells_which_connections_it_does_not_know(host: Host, postgresql
     postgresql.sql("primary", f"SELECT pg_terminate_backend({connection['backend']}, 10000)")
     [connection] = host.connections("--server")
     assert (connection["state"], connection["server"]["state"]) == ("in_use", "gone")
+
+
+@contextmanager
+def unprivileged(cluster: Any, create: list[str], drop: list[str]) -> Iterator[dict[str, str]]:
+    """Lend an account that may do nothing but sign in."""
+    cluster.sql("primary", *create)
+    try:
+        yield {"USER": "plain", "PASSWORD": "plain"}
+    finally:
+        cluster.sql("primary", *drop)
+
+
+def test_server__hides_sessions_of_other_roles_from_who_is_not_in_pg_monitor(
+    host: Host, postgresql: Any
+) -> None:
+    settings = {"ENGINE": ENGINES["postgresql"], **postgresql.settings("primary", "postgres")}
+    worker = host.worker(SERVER=json.dumps(settings)).do("take", "run SELECT 4711")
+    role = ["CREATE ROLE plain LOGIN PASSWORD 'plain'"], ["DROP ROLE plain"]
+    with unprivileged(postgresql, *role) as account:
+        host.environment["SERVER"] = json.dumps(settings | account)
+        [connection] = host.connections("--server")
+        table = host.run("poolstatus", "--server")
+    assert connection["backend"]
+    assert (connection["server"]["state"], connection["server"]["query"]) == ("hidden", None)
+    assert "hidden" in table.stdout
+    assert "warning" not in table.stdout
+    worker.leave()
+
+
+def test_server__shows_no_transaction_without_the_privilege_process(
+    host: Host, mariadb: Any
+) -> None:
+    user = ["CREATE USER plain IDENTIFIED BY 'plain'"], ["DROP USER plain"]
+    with unprivileged(mariadb, *user) as account:
+        settings = mariadb.settings("primary", "information_schema") | account
+        host.environment["SERVER"] = json.dumps({"ENGINE": ENGINES["mariadb"], **settings})
+        worker = host.worker().do("take", "run BEGIN")
+        [connection] = host.connections("--server")
+        worker.leave()
+    session = connection["server"]
+    assert (session["state"], session["transaction_age_s"], session["query"]) == (
+        "idle",
+        None,
+        None,
+    )
 
 
 def test_server__that_does_not_answer_is_a_line_and_no_failure(host: Host) -> None:

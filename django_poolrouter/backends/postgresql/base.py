@@ -57,7 +57,7 @@ SELECT pid, state,
        wait_event_type || ': ' || wait_event,
        nullif(left(query, 1000), '<insufficient privilege>')
   FROM pg_stat_activity
- WHERE backend_type = 'client backend'
+ WHERE coalesce(backend_type, 'hidden') IN ('client backend', 'hidden')
 """
 
 

@@ -12,7 +12,9 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
+from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
 
 from ...status.report import collect
 from .models import Pools
@@ -39,6 +41,7 @@ class PoolsAdmin(ModelAdmin):
             path("data.json", view(self.show_data), name="poolrouter_admin_pools_data"),
         ]
 
+    @method_decorator(require_safe)
     def show_page(self, request: HttpRequest) -> HttpResponse:
         """Return the page with the figures of this moment."""
         self._require_permission(request)
@@ -50,6 +53,7 @@ class PoolsAdmin(ModelAdmin):
         }
         return TemplateResponse(request, "poolrouter_admin/pools.html", context)
 
+    @method_decorator(require_safe)
     def show_data(self, request: HttpRequest) -> HttpResponse:
         """Return the figures of this moment for a page that is open."""
         self._require_permission(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from argparse import ArgumentParser
 from dataclasses import asdict
@@ -48,6 +49,10 @@ class Command(BaseCommand):
         alias = options["database"]
         if alias is not None and alias not in conf.databases():
             raise CommandError(f"Database {alias!r} not configured.")
+        if options["processes"] is not None and options["processes"] < 1:
+            raise CommandError("--processes takes a number above 0.")
+        if not 0 <= options["observe"] < math.inf:
+            raise CommandError("--observe takes a number of seconds, or 0 for not at all.")
         found = inspect(alias, options["processes"], options["observe"])
         if options["json"]:
             databases = list(map(_document, found))

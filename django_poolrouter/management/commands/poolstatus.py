@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -60,8 +61,11 @@ class Command(BaseCommand):
         alias = options["database"]
         if alias is not None and alias not in conf.databases():
             raise CommandError(f"Database {alias!r} not configured.")
-        if options["watch"] is not None and options["watch"] <= 0:
-            raise CommandError("--watch takes a number of seconds above 0.")
+        if options["watch"] is not None:
+            if not 0 < options["watch"] < math.inf:
+                raise CommandError("--watch takes a number of seconds above 0.")
+            if options["fail_on"]:
+                raise CommandError("--fail-on judges one report: give it without --watch.")
         if os.environ.get("NO_COLOR") and not options["force_color"]:
             self.style = type(self.style)()  # a style without colours
         try:
@@ -77,8 +81,23 @@ class Command(BaseCommand):
             # Who reads has enough, as `head` has.  The interpreter will flush once more.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
-        if _has_failed(report, options["fail_on"]):
+        if self._has_failed(report, options["fail_on"]):
             sys.exit(1)
+
+    def _has_failed(self, report: Report, condition: str | None) -> bool:
+        if condition == "waiting":
+            return any(pool.status.waiting for pool in report.pools)
+        if condition == "exhausted":
+            return any(pool.state == "exhausted" for pool in report.pools)
+        return condition == "unhealthy" and not self._all_healthy(report)
+
+    def _all_healthy(self, report: Report) -> bool:
+        """Ask each database, and tell of those that do not answer."""
+        found = {pool.alias: PoolHealthMonitor(pool.alias).check_health() for pool in report.pools}
+        for alias, health in found.items():
+            if not health.healthy:
+                self.stderr.write(self.style.ERROR(f"{alias}: {health.error_message}"))
+        return all(health.healthy for health in found.values())
 
     def _show(self, options: dict[str, Any], before: Report | None) -> Report:
         report = collect(options["database"])
@@ -132,13 +151,3 @@ class Command(BaseCommand):
             f"No live process of this project on {report.host} has opened a pool "
             f"(looked in {folders}; processes of another user are visible to that user and root)."
         )
-
-
-def _has_failed(report: Report, condition: str | None) -> bool:
-    if condition == "waiting":
-        return any(pool.status.waiting for pool in report.pools)
-    if condition == "exhausted":
-        return any(pool.state == "exhausted" for pool in report.pools)
-    if condition == "unhealthy":
-        return not all(PoolHealthMonitor(pool.alias).is_healthy() for pool in report.pools)
-    return False
