@@ -71,13 +71,32 @@ def test_setting__names_the_folder_for_service_and_shell(host: Host) -> None:
 # -- closed folders ------------------------------------------------------------------------
 
 NOBODY = 65534
-AS_NOBODY = f"""
-import os
+SHELL = """
+import contextlib, importlib, os, sys
 import django; django.setup()
-from django.core.management import call_command
+from django.core.management import call_command, get_commands
 from django.db import connection
+"""
+# All that the code will import, since nobody may not read where Python and Django are, perhaps.
+AS_NOBODY = f"""{SHELL}
+get_commands()
+for name in sys.argv[1:]:
+    with contextlib.suppress(ImportError): importlib.import_module(name)
 os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
 """
+
+
+def run_python(
+    code: str, arguments: list[str], environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.fixture(params=["below a closed folder", "without permission to list it"])
@@ -106,14 +125,11 @@ def test_closed_folder__is_left_out_and_told(host: Host, closed: Path, *, contro
         ("call_command('poolstatus')", f"warning: cannot read {closed}: Permission denied", ""),
         ("call_command('check')", "", "poolrouter.W024"),
     ]:
-        done = subprocess.run(
-            [sys.executable, "-c", AS_NOBODY + code],
-            env=host.environment,
-            cwd="/",
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        elsewhere = json.dumps({**settings, "RUNTIME_DIR": str(host.folder / "elsewhere")})
+        listing = f"{SHELL}{code}; print(); print(*sys.modules)"
+        done = run_python(listing, [], {**host.environment, "POOLROUTER": elsewhere})
+        imported = done.stdout.splitlines()[-1].split()
+        done = run_python(AS_NOBODY + code, imported, host.environment)
         assert done.returncode == 0, done.stderr
         assert out in done.stdout
         assert errors in done.stderr
