@@ -22,7 +22,7 @@ GetResponse = Callable[[HttpRequest], Response | Awaitable[Response]]
 class RoutingMiddleware:
     """Opens a scope for each request; put it near the top of MIDDLEWARE, once.
 
-    What a request wrote is remembered in the store, by default a signed cookie, so that the
+    What a request wrote is remembered in the store, by default signed cookies, so that the
     user's next requests, in whatever process, read from a replica that has it, or from the
     primary.
     """

@@ -1,4 +1,4 @@
-"""Web servers as processes, and visitors who keep them busy."""
+"""Servers and workers as processes, and visitors who keep them busy."""
 
 from __future__ import annotations
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,7 +12,13 @@ from typing import Any
 
 import pytest
 
-from tests.host import ROOT, Host
+from tests.host import Host
+from tests.web import running
+
+WORKER = (
+    *(sys.executable, "-m", "celery", "-A", "tests.testproject.worker", "worker"),
+    *("--pool=prefork", "--concurrency=1", "--loglevel=INFO"),
+)
 
 
 @pytest.fixture
@@ -64,36 +68,15 @@ def start_worker(celery_folder: Path) -> Iterator[Callable[[dict[str, Any]], Pat
         def start(databases: dict[str, Any]) -> Path:
             stack.close()
             log = celery_folder / "worker.log"
-            process = _run_worker(celery_folder, databases, log)
-            stack.callback(_end, process)
+            log.unlink(missing_ok=True)
+            environment = {
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+                "CELERY_FOLDER": str(celery_folder),
+                "DATABASES": json.dumps(databases),
+                "DJANGO_SETTINGS_MODULE": "tests.testproject.settings",
+            }
+            stack.enter_context(running(WORKER, environment, log))
             return log
 
         yield start
-
-
-def _run_worker(folder: Path, databases: dict[str, Any], log: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "celery", "-A", "tests.testproject.worker", "worker"]
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            [*command, "--pool=prefork", "--concurrency=1", "--loglevel=INFO"],
-            cwd=ROOT,
-            env={
-                "PATH": os.environ["PATH"],
-                "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-                "CELERY_FOLDER": str(folder),
-                "DATABASES": json.dumps(databases),
-                "DJANGO_SETTINGS_MODULE": "tests.testproject.settings",
-            },
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()

@@ -32,6 +32,13 @@ pool = pools["default"]
 closed.append(pool)
 with pool.connection(), pool.connection():
     pass
+def have_child():
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+def housekeepers():
+    return [thread.name for thread in threading.enumerate() if "housekeeper" in thread.name]
 def session(cursor=None):
     with connection.cursor() as cursor:
         cursor.execute({session!r})
@@ -175,11 +182,7 @@ def test_forked_child__never_touches_its_parents_connections(start: Any, leave: 
 
 def test_fork__raises_no_warning_of_running_threads(start: Any) -> None:
     process = start(
-        "assert any(t.name == 'poolrouter-housekeeper' for t in threading.enumerate())\n"
-        "child = os.fork()\n"
-        "if child == 0: os._exit(0)\n"
-        "os.waitpid(child, 0)\n"
-        "print('quiet')\n"
+        "assert housekeepers() == ['poolrouter-housekeeper']\nhave_child()\nprint('quiet')\n"
     )
     output = finish(process)
     assert "quiet" in output
@@ -189,14 +192,11 @@ def test_fork__raises_no_warning_of_running_threads(start: Any) -> None:
 def test_fork__ends_no_upkeep_for_good(start: Any) -> None:
     """The thread stops for the fork; what is used afterwards is looked after again."""
     process = start(
-        "threads = lambda: [t.name for t in threading.enumerate() if 'housekeeper' in t.name]\n"
-        "child = os.fork()\n"
-        "if child == 0: os._exit(0)\n"
-        "os.waitpid(child, 0)\n"
-        "assert threads() == [], threads()\n"
+        "have_child()\n"
+        "assert housekeepers() == []\n"
         "pools['default'].execute('SELECT 1')\n"
         "assert pools['default'].status().connects == 2\n"
-        "print(*threads())\n"
+        "print(*housekeepers())\n"
     )
     assert finish(process).startswith("poolrouter-housekeeper\n")
 
@@ -209,10 +209,8 @@ def test_fork__ends_no_upkeep_that_was_asked_for(start: Any) -> None:
         "class Asking: upkeep_interval, asks_for_thread, upkeep = 0.1, True, lambda self: None\n"
         "asking = Asking()\n"
         "registry.housekeeper.watch(asking)\n"
-        "child = os.fork()\n"
-        "if child == 0: os._exit(0)\n"
-        "os.waitpid(child, 0)\n"
-        "print(*[t.name for t in threading.enumerate() if 'housekeeper' in t.name])\n"
+        "have_child()\n"
+        "print(*housekeepers())\n"
     )
     assert finish(process).startswith("poolrouter-housekeeper\n")
 
