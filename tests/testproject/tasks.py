@@ -9,13 +9,14 @@ from celery import Celery
 from django.db.models.expressions import RawSQL
 
 from django_poolrouter.routing import current_scope
+from tests import broker
 from tests.testapp.shop.models import Author
 
 FOLDER = os.environ["CELERY_FOLDER"]
 
 app = Celery("testproject")
 app.conf.update(
-    broker_url="filesystem://",
+    broker_url=broker.URL,
     broker_transport_options={
         "data_folder_in": f"{FOLDER}/queue",
         "data_folder_out": f"{FOLDER}/queue",
