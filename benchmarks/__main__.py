@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from benchmarks import hold, pool_alone, routing, spike, status, through_django
+from benchmarks import contention, hold, pool_alone, routing, spike, status, through_django
 from tests.servers import MariadbCluster, PostgresqlCluster
 
 
@@ -22,6 +22,7 @@ def main() -> int:
             cluster.create_database("bench")
             server = cluster.settings("primary", name="bench")
             missed += show(f"Through Django, {vendor}", through_django.lines(vendor, server))
+            missed += show(f"Contention, {vendor}", contention.lines(vendor, server))
             missed += show(f"Status, {vendor}", status.lines(vendor, server))
             missed += show(f"200 threads, {vendor}", hold.lines(vendor, server))
     return 1 if missed else 0

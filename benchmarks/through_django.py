@@ -10,7 +10,6 @@ import json
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -43,7 +42,6 @@ CONTESTANTS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 ROUNDS = 5
-SLEEP = {"postgresql": "SELECT pg_sleep(0.002)", "mysql": "SELECT SLEEP(0.002)"}
 
 
 def lines(vendor: str, server: dict[str, str]) -> Iterator[str]:
@@ -68,15 +66,6 @@ def _verdicts(vendor: str, runs: dict[str, list[dict[str, float]]]) -> Iterator[
         cycles = each("ours", "cycle_us")
         yield verdict("of the native pool's time", ratio(cycles, each("native", "cycle_us")), 0.6)
         yield verdict("pre-ping on, of off", ratio(each("ours+ping", "cycle_us"), cycles), 1.1)
-        rates = ratio(each("ours", "contended_rps"), each("native", "contended_rps"))
-        yield verdict("of the native pool's throughput", rates, 1.0, at_least=True)
-    fairness = statistics.median(each("ours", "min_over_max"))
-    yield verdict(f"{vendor}, least over most work of 16 threads", fairness, 0.9, at_least=True)
-    # 16 threads on 4 connections: each waits for the 12 ahead of it, 3 holds long.
-    waited = statistics.median(
-        run["wait_p99_ms"] / (3 * 4000 / run["contended_rps"]) for run in runs["ours"]
-    )
-    yield verdict(f"{vendor}, p99 wait of the ideal", waited, 2.0)
 
 
 def _run(database: dict[str, Any]) -> dict[str, float]:
@@ -114,11 +103,7 @@ def measure(database: dict[str, Any]) -> dict[str, float]:
 
         cycle()
         figures = {"cycle_us": min(_microseconds(cycle, 2000) for _ in range(5))}
-        connections.close_all()
-        if database.get("CONN_MAX_AGE", 0) == 0:
-            figures |= contend(SLEEP[connection.vendor])
-        figures |= count_turns(counter)
-        return figures
+        return figures | count_turns(counter)
 
 
 def _microseconds(work: Callable[[], None], times: int) -> float:
@@ -126,41 +111,6 @@ def _microseconds(work: Callable[[], None], times: int) -> float:
     for _ in range(times):
         work()
     return round((time.perf_counter() - began) / times * 1e6, 2)
-
-
-def contend(sql: str, threads: int = 16, seconds: float = 1.0) -> dict[str, float]:
-    """Let threads work on 4 connections, each held for some 2 ms."""
-    from django.db import connection
-
-    waits: list[float] = []
-    counts: list[int] = []
-    start = threading.Barrier(threads)
-
-    def work() -> None:
-        own: list[float] = []
-        start.wait()
-        until = time.perf_counter() + seconds
-        while (began := time.perf_counter()) < until:
-            connection.ensure_connection()
-            own.append(time.perf_counter() - began)
-            with connection.cursor() as cursor:
-                cursor.execute(sql)
-                cursor.fetchall()
-            connection.close_if_unusable_or_obsolete()
-        waits.extend(own)
-        counts.append(len(own))
-        connection.close()
-
-    workers = [threading.Thread(target=work) for _ in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return {
-        "contended_rps": round(sum(counts) / seconds),
-        "wait_p99_ms": round(statistics.quantiles(waits, n=100)[98] * 1e3, 2),
-        "min_over_max": round(min(counts) / max(counts), 3),
-    }
 
 
 def count_turns(counter: TurnCounter, requests: int = 50) -> dict[str, float]:
