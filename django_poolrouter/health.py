@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from .database_pool import DatabasePool
 from .errors import PoolTimeout
+from .mappings import pools
 from .pooling import PoolStatus
-from .registry import pools
 
 T = TypeVar("T")
 
