@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from .errors import PoolClosed, PoolError, PoolExhausted, PoolTimeout, ReplicaUnavailable
     from .health import PoolHealth, PoolHealthMonitor
     from .manager import PoolManager
+    from .mappings import MultiDatabasePool, ReadWritePool, clusters, pools
     from .pooling import PoolConfig, PoolProfile, PoolStatus
-    from .registry import MultiDatabasePool, ReadWritePool, clusters, pools
     from .router import using_primary, using_replica
     from .routing import scope
 
@@ -46,8 +46,8 @@ _HOMES = {
     "errors": ("PoolClosed", "PoolError", "PoolExhausted", "PoolTimeout", "ReplicaUnavailable"),
     "health": ("PoolHealth", "PoolHealthMonitor"),
     "manager": ("PoolManager",),
+    "mappings": ("MultiDatabasePool", "ReadWritePool", "clusters", "pools"),
     "pooling": ("PoolConfig", "PoolProfile", "PoolStatus"),
-    "registry": ("MultiDatabasePool", "ReadWritePool", "clusters", "pools"),
     "router": ("using_primary", "using_replica"),
     "routing": ("scope",),
 }

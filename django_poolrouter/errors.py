@@ -27,6 +27,11 @@ class ReplicaUnavailable(PoolError):
     """A read was to go to a replica, and none may be read; or this one is out of service."""
 
 
+def in_one_line(error: BaseException) -> str:
+    """Return what an error says, on one line; the name of its type if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def public(error: pooling.PoolError) -> PoolError:
     """Return the error as users know it, with the same words and cause.
 

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from .database_pool import DatabasePool
-from .errors import PoolTimeout
+from .errors import PoolTimeout, in_one_line
+from .mappings import pools
 from .pooling import PoolStatus
-from .registry import pools
 
 T = TypeVar("T")
 
@@ -120,7 +120,7 @@ def ask(pool: DatabasePool, question: Callable[[float], T], timeout: float) -> T
 
 def describe(error: BaseException, pool: DatabasePool | None) -> str:
     """Return what went wrong in one line, without the password of the database."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = in_one_line(error)
     if isinstance(error, KeyError) and error.args:
         text = str(error.args[0])
     settings = pool.connector.settings if pool and pool.connector else {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import Error, connections
 
 from .database_pool import DatabasePool
-from .errors import PoolError, ReplicaUnavailable
+from .errors import PoolError, ReplicaUnavailable, in_one_line
 from .routing import NotAsked, Position, ServerFailed
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class PooledServers:
         except PoolError as error:
             raise NotAsked(str(error)) from error
         except Error as error:
-            raise ServerFailed(_describe(error), hangs=_took_long(began)) from error
+            raise ServerFailed(in_one_line(error), hangs=_took_long(began)) from error
         try:
             yield PooledLog(driver, raw)
         finally:
@@ -77,13 +77,8 @@ class PooledLog:
         try:
             return question(self._raw, ANSWER)
         except Exception as error:
-            raise ServerFailed(_describe(error), hangs=_took_long(began)) from error
+            raise ServerFailed(in_one_line(error), hangs=_took_long(began)) from error
 
 
 def _took_long(began: float) -> bool:
     return time.monotonic() - began >= HANGS
-
-
-def _describe(error: BaseException) -> str:
-    """Return the error in one line; drivers never put the password there."""
-    return " ".join(str(error).split()) or type(error).__name__

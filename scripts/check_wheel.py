@@ -1,4 +1,4 @@
-"""Build the wheel, look into it, and run the example on it alone in an empty environment."""
+"""Build the wheel from the sdist, look into it, and run the example on it alone."""
 
 import os
 import shutil
@@ -36,7 +36,8 @@ def main() -> None:
 
 
 def build(folder: Path) -> Path:
-    run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT, cwd=ROOT)
+    # Without --wheel: the sdist first, then the wheel from what is in it.
+    run(sys.executable, "-m", "build", "--outdir", folder, ROOT, cwd=ROOT)
     (wheel,) = folder.glob("*.whl")
     return wheel
 

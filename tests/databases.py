@@ -67,7 +67,7 @@ def assert_all_home() -> None:
         assert (status.checkedout, status.waiting, status.opening) == (0, 0, 0), pool
 
 
-def eventually(condition: Callable[[], Any], timeout: float = 10.0) -> Any:
+def eventually(condition: Callable[[], Any], timeout: float = 20.0) -> Any:
     """Return the condition's first true value, for what no event announces."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):

@@ -172,7 +172,7 @@ class Worker:
         """Let it come to its end in order."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        assert self.process.wait(10) == 0
+        assert self.process.wait(20) == 0
 
     def end(self) -> None:
         """Kill it, if it lives."""

@@ -28,7 +28,7 @@ class DjangoConnector:
     Args:
         wrapper_class: the backend.
         alias: of the database.
-        settings: of the database; replaced when they change (see ``DatabasePool``).
+        settings: of the database; replaced when they change (see ``Registry.handle_for``).
         config: of the pool.
 
     """

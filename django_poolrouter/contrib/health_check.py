@@ -22,8 +22,8 @@ from health_check.exceptions import ServiceUnavailable, ServiceWarning
 from health_check.views import HealthCheckView
 
 from ..health import PoolHealthMonitor, describe
+from ..mappings import pools
 from ..pooling import PoolStatus
-from ..registry import pools
 from ..status.document import document
 from ..status.inspection import measure_lag
 from ..status.report import collect

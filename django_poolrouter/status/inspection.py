@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from .. import conf
 from ..errors import PoolError, PoolTimeout
 from ..health import ask, describe
-from ..registry import pools, registry
+from ..mappings import pools
+from ..registry import registry
 from ..routing import NotAsked, ServerFailed
 from ..servers import PooledServers
 from .advice import Use, advise, observe

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..backends.driver import ServerSession
 from ..health import ask, describe
-from ..registry import pools
+from ..mappings import pools
 from .report import ConnectionReport, ProcessPool, Report
 
 if TYPE_CHECKING:

@@ -457,8 +457,10 @@ def test_wrapper_shared_with_another_thread__keeps_its_lease(
     thread = threading.Thread(target=shared.ensure_connection)
     thread.start()
     thread.join()
+    assert pools["default"].status().checkedout == 1
     with shared.cursor() as cursor:
         cursor.execute("SELECT 1")
+    assert pools["default"].status().checkouts == 1
     shared.close()
 
 

@@ -95,14 +95,14 @@ def test_swallowed_deadlock__does_not_end_atomicity_of_the_rest(engine: str) -> 
                 execute("INSERT INTO t (n) VALUES (10), (11), (12), (13)")
                 execute("UPDATE t SET v = 1 WHERE n = 2")
                 locked.set()
-                waiting.wait(10)
+                assert waiting.wait(20)
                 execute("UPDATE t SET v = 1 WHERE n = 1")
         finally:
             connection.close()
 
     thread = threading.Thread(target=rival)
     thread.start()
-    locked.wait(10)
+    assert locked.wait(20)
     with suppress(ZeroDivisionError), transaction.atomic():
         execute("UPDATE t SET v = 2 WHERE n = 1")
         waiting.set()
@@ -110,7 +110,8 @@ def test_swallowed_deadlock__does_not_end_atomicity_of_the_rest(engine: str) -> 
             execute("UPDATE t SET v = 2 WHERE n = 2")
         execute("INSERT INTO t (n) VALUES (3)")
         raise ZeroDivisionError
-    thread.join(10)
+    thread.join(20)
+    assert not thread.is_alive()
     assert rows() == [1, 2, 10, 11, 12, 13]
 
 

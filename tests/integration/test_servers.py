@@ -74,7 +74,7 @@ def connect_maria(cluster: MariadbCluster, node: str, **changes: Any) -> Any:
     return MySQLdb.connect(**(settings | changes), autocommit=True)
 
 
-def eventually(condition: Callable[[], bool], timeout: float = 10) -> bool:
+def eventually(condition: Callable[[], bool], timeout: float = 20) -> bool:
     """Whether the condition comes true before the timeout."""
     deadline = time.monotonic() + timeout
     while not (result := condition()) and time.monotonic() < deadline:

@@ -236,7 +236,7 @@ def test_watch__repeats_until_interrupted(host: Host) -> None:
         documents = [json.loads(process.stdout.readline()) for _ in range(2)]
         process.send_signal(signal.SIGINT)
         process.stdout.read()
-    assert process.wait(10) == 0
+    assert process.wait(20) == 0
     assert documents[0]["generated_at"] < documents[1]["generated_at"]
     assert documents[0]["pools"][0]["rates"] is None
     assert documents[1]["pools"][0]["rates"]["checkouts_per_s"] == 0

@@ -205,7 +205,7 @@ def quiet_pool(size: int, connector: FakeConnector) -> Pool:
 def test_sixteen_threads_over_four__get_equal_shares() -> None:
     connector = FakeConnector()
     pool = quiet_pool(4, connector)
-    start = threading.Barrier(16)
+    start = threading.Barrier(17)
     stop = threading.Event()
 
     def work() -> int:
@@ -221,7 +221,8 @@ def test_sixteen_threads_over_four__get_equal_shares() -> None:
         return turns
 
     tasks = [Task(work) for _ in range(16)]
-    stop.wait(1)
+    start.wait()
+    time.sleep(1)
     stop.set()
     turns = [task.result() for task in tasks]
     assert min(turns) / max(turns) >= 0.8, turns

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from django_poolrouter.mappings import pools
 from django_poolrouter.pooling import PoolConfig, PoolStatus
 from django_poolrouter.pooling.counters import words_needed
-from django_poolrouter.registry import pools, registry
+from django_poolrouter.registry import registry
 from django_poolrouter.status import layout, publish, replicas, retired
 from django_poolrouter.status.boards import clear_away, read_boards
 from django_poolrouter.status.orders import Orders, load

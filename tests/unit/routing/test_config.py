@@ -78,7 +78,10 @@ def test_apps__are_apps_and_single_models() -> None:
 
 
 def test_single_model__may_leave_the_cluster_of_its_app() -> None:
-    parse({"default": {}, "a": {"APPS": ["billing"]}, "b": {"APPS": ["billing.Invoice"]}})
+    entries = {"default": {}, "a": {"APPS": ["billing"]}, "b": {"APPS": ["billing.Invoice"]}}
+    clusters = parse(entries)
+    assert clusters["a"].apps == {"billing"}
+    assert clusters["b"].models == {"billing.invoice"}
 
 
 def test_options__of_a_cluster_win_over_those_for_all() -> None:

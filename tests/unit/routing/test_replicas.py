@@ -451,7 +451,7 @@ def test_position__that_is_over_may_be_found_out_by_two_threads_at_once(
 
         def get(self, *key: Any) -> Any:
             found = super().get(*key)
-            self.meet.wait(10)
+            self.meet.wait(20)
             return found
 
     scope.positions = Positions(scope.positions)
@@ -502,12 +502,12 @@ def test_questions__of_many_at_once_are_one(make: Any, servers: FakeServers) -> 
 
     def slowly(alias: str) -> bool:
         asked.set()
-        assert answer.wait(10)
+        assert answer.wait(20)
         return ask(alias)
 
     cluster.asker.ask = slowly
     first = Task(cluster.asker.find, at(100), "r1")
-    assert asked.wait(10)
+    assert asked.wait(20)
     others = [Task(cluster.asker.find, at(100), "r1") for _ in range(5)]
     eventually(lambda: all(task.is_alive() for task in others))
     answer.set()
