@@ -134,7 +134,7 @@ class Cluster:
             return self._in_transaction
         if primary in scope.wrote and scope.sticky and self.uses_positions:
             return self._wrote
-        if self.pin_seconds and scope.pinned_for(primary, self.pin_seconds):
+        if self.blind_seconds and scope.pinned_for(primary, self.pin_seconds):
             return self._pinned
         if scope.positions and primary in scope.positions:
             return self._follow(scope)
@@ -174,8 +174,16 @@ class Cluster:
             alias: of the replica that it was decided to go to.
 
         """
+        if wish(self.primary) == "replica":
+            return self._followed[alias]
+        if self.primary in scope.wrote and scope.sticky:
+            # Since this read was decided: a raw() is made before, an object was read before.
+            if self.uses_positions:
+                return self._wrote
+            if scope.pinned_for(self.primary, self.pin_seconds):
+                return self._pinned
         wanted = scope.positions.get(self.primary)
-        if wanted is None or self.asker is None or wish(self.primary) == "replica":
+        if wanted is None or self.asker is None:
             return self._followed[alias]
         position, written_at = wanted
         if self._is_over(position.epoch, self.asker):
