@@ -62,6 +62,22 @@ class Scope:
         else:
             self.pin(cluster, seconds)
 
+    def take_over(self, inner: Scope, cluster: str, seconds: float) -> None:
+        """Count as written here what another scope wrote that ran within this one.
+
+        Args:
+            inner: that scope, at its end.
+            cluster: its primary's alias.
+            seconds: as for ``pinned_for``.
+
+        """
+        if cluster not in inner.wrote:
+            return
+        self.wrote.add(cluster)
+        self.pin(cluster, inner.pinned_for(cluster, seconds))
+        if going_on := inner._open.get(cluster):
+            self._open.setdefault(cluster, set()).update(going_on)
+
     def pinned_for(self, cluster: str, seconds: float) -> float:
         """Return for how many seconds more reads stay on the primary; 0.0 if they need not.
 
