@@ -34,6 +34,7 @@ class Cluster:
         in_use: tells how many connections of an alias are leased, for ``least_used``.
         servers: the way to the servers; None where they cannot be asked.
         tells_positions: whether the servers are of a kind that has positions.
+        first_turn: for the balancer.
         clock: monotonic seconds.
         on_change: called with a replica that was ejected, or, and True, is back.
         on_look: called with a replica, its state and its lag, each time it was looked at.
@@ -49,6 +50,7 @@ class Cluster:
         servers: Servers | None = None,
         *,
         tells_positions: bool = False,
+        first_turn: int = 0,
         clock: Callable[[], float] = time.monotonic,
         on_change: OnChange = lambda alias, is_back: None,
         on_look: OnLook = lambda alias, state, lag: None,
@@ -85,7 +87,7 @@ class Cluster:
         self.asker = Asker(self.primary, self.known, servers, clock) if servers else None
         self._balancer = balancer
         self._on_fall_back = on_fall_back
-        self._turns = itertools.count()
+        self._turns = itertools.count(first_turn)
         self._prepare_decisions()
 
     def _prepare_decisions(self) -> None:
