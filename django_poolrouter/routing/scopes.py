@@ -33,7 +33,10 @@ class Scope:
 
     """
 
-    __slots__ = ("_choices", "_clock", "_open", "_pins", "chosen", "positions", "sticky", "wrote")
+    __slots__ = (
+        *("_choices", "_clock", "_open", "_pins"),
+        *("brought", "chosen", "positions", "sticky", "wrote"),
+    )
 
     def __init__(self, *, sticky: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         self.sticky = sticky
@@ -41,6 +44,8 @@ class Scope:
         """The clusters that it wrote to."""
         self.positions: dict[str, tuple[Position, float]] = {}
         """What its reads must see of clusters, and when (Unix time) that was written."""
+        self.brought: dict[str, float] = {}
+        """Until when (Unix time) it pins clusters for what others may yet commit."""
         self.chosen: set[str] = set()
         """The aliases that its reads were ever sent to.  What runs on another was named
         outright, by ``using()`` say; what runs on one of these may have been, too."""
