@@ -9,7 +9,7 @@ from django.db.backends.signals import connection_created
 from django.db.models.signals import pre_migrate
 
 from . import conf
-from .checks import check_relations, check_settings
+from .checks import check_labels, check_relations, check_settings
 from .guards import refuse_replica
 from .options import ConfigError
 from .registry import registry
@@ -28,6 +28,7 @@ class PoolRouterConfig(AppConfig):
     def ready(self) -> None:
         """Register the checks, watch statements, mirror replicas, publish figures."""
         checks.register(check_settings)
+        checks.register(check_labels, checks.Tags.models)
         checks.register(check_relations, checks.Tags.models)
         watch_other_engines()
         pre_migrate.connect(refuse_replica, dispatch_uid="django_poolrouter")

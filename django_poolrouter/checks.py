@@ -13,10 +13,11 @@ from django.db.models import Model
 
 from . import conf
 from .check_deployment import check_deployment
-from .options import ConfigError
+from .options import ConfigError, did_you_mean
 from .registry import registry
 from .router import owner
 from .routing import BALANCERS, ClusterConfig, Topology
+from .routing.config import ALWAYS_PRIMARY
 
 ROUTER = "django_poolrouter.router.PoolRouter"
 MIDDLEWARE = "django_poolrouter.middleware.RoutingMiddleware"
@@ -61,6 +62,35 @@ def check_relations(
     configs = apps.get_app_configs() if app_configs is None else app_configs
     models = [model for config in configs for model in config.get_models()]
     return [warning for model in models for warning in _check_model(model, topology)]
+
+
+def check_labels(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Warn of apps and models that settings name and nobody has: they are somewhere else."""
+    try:
+        clusters = conf.clusters()
+    except ConfigError:  # check_settings tells
+        return []
+    return [warning for cluster in clusters for warning in _check_named(cluster)]
+
+
+def _check_named(cluster: ClusterConfig) -> Iterator[CheckMessage]:
+    labels = {config.label for config in apps.get_app_configs()}
+    models = {model._meta.label.lower(): model._meta.label for model in apps.get_models()}
+    named = {
+        "APPS": cluster.apps | cluster.models,
+        "ALWAYS_PRIMARY": cluster.always_primary - set(map(str.lower, ALWAYS_PRIMARY)),
+    }
+    for option, names in named.items():
+        for name in sorted(names - labels - models.keys()):
+            yield Warning(
+                f"{option} of {cluster.primary!r} names {name!r}, and there is no such "
+                f"{'model' if '.' in name else 'app'}.",
+                hint=did_you_mean(name, {*labels, *models.values()})
+                or "Name apps by their label, and models as in 'app_label.Model'.",
+                id="poolrouter.W013",
+            )
 
 
 def _check_model(model: type[Model], topology: Topology) -> Iterator[CheckMessage]:

@@ -133,6 +133,16 @@ def store() -> Store:
     return cast("Store", made)
 
 
+def cookie_attributes() -> dict[str, Any]:
+    """Return to whom browsers shall send our cookies: to those that get the session's."""
+    return {
+        "domain": settings.SESSION_COOKIE_DOMAIN,
+        "path": settings.SESSION_COOKIE_PATH,
+        "samesite": settings.SESSION_COOKIE_SAMESITE,
+        "secure": settings.SESSION_COOKIE_SECURE,
+    }
+
+
 def has_servers(cluster: ClusterConfig) -> bool:
     """Tell whether all databases of a cluster are pooled ones with servers to look after."""
     return all(driver is not None and driver.has_server for driver in _drivers(cluster))

@@ -71,7 +71,7 @@ class LostCursor:
         """Raise why there is no connection."""
         raise self._error
 
-    executemany = callproc = execute
+    executemany = callproc = copy = copy_expert = copy_from = stream = execute
 
     def close(self) -> None:
         """Do nothing: there is nothing to close."""
@@ -84,6 +84,22 @@ def fault(connection: BaseDatabaseWrapper, error: Error) -> Fault | None:
         return None
     found: Fault | None = driver().diagnose(error.__cause__, connection.connection)
     return found
+
+
+def settle(cluster: Cluster, scope: Scope, context: dict[str, Any]) -> None:
+    """Move what is about to be read, if its replica has not what the scope must see.
+
+    Args:
+        cluster: of the replica.
+        scope: in which it is read.
+        context: of Django's execute wrappers: the connection and the cursor.
+
+    """
+    if scope.positions or scope.wrote:
+        cursor = context["cursor"]
+        decision = cluster.settle(scope, cursor.db.alias)
+        if decision.alias != cursor.db.alias:
+            _move(scope, context, decision)
 
 
 def run(cluster: Cluster, scope: Scope, execute: Callable[[], Any], context: dict[str, Any]) -> Any:
@@ -100,10 +116,6 @@ def run(cluster: Cluster, scope: Scope, execute: Callable[[], Any], context: dic
 
     """
     cursor = context["cursor"]
-    if scope.positions:
-        decision = cluster.settle(scope, cursor.db.alias)
-        if decision.alias != cursor.db.alias:
-            _move(scope, context, decision)
     tried: set[str] = set()
     is_repeated = False
     while True:

@@ -6,7 +6,7 @@ The plug-ins for task queues are made of this.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from .registry import registry
@@ -31,18 +31,22 @@ def carried() -> dict[str, Any]:
 def job_scope(brought: object, reads: str = "wait") -> Iterator[None]:
     """Run a job in its scope.
 
+    What it wrote counts for the scope around it, too: a job may be run by its sender, at once.
+
     Args:
         brought: what ``carried()`` returned where the job was sent, or None.
         reads: one of READS; anything else counts as "primary".
 
     """
     known = brought if reads == "wait" else None
-    with scope(carry.unpack(known, registry.topology.clusters)):
-        if reads in ("wait", "any"):
-            yield
-        else:
-            with using_primary():
+    clusters, outer = registry.topology.clusters, current_scope()
+    with scope(carry.unpack(known, clusters)) as entered:
+        try:
+            with nullcontext() if reads in ("wait", "any") else using_primary():
                 yield
+        finally:
+            for cluster in clusters.values():
+                outer.take_over(entered, cluster.primary, cluster.pin_seconds)
 
 
 def check_reads(reads: object) -> str:

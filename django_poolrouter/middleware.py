@@ -12,6 +12,7 @@ from django.http.response import HttpResponseBase, StreamingHttpResponse
 from . import conf
 from .options import ConfigError
 from .registry import registry
+from .router import using_primary
 from .routing import Scope, carry, current_scope, scope
 from .routing.scopes import aiterate_in, iterate_in
 
@@ -68,7 +69,9 @@ class RoutingMiddleware:
 
     def _load_late(self, request: HttpRequest, *view: Any) -> None:
         """Let the request's scope know what was kept for the user."""
-        carry.unpack(self._store.load(request), registry.topology.clusters, current_scope())
+        with using_primary():  # a session whose user has an old password there is ended
+            brought = self._store.load(request)
+        carry.unpack(brought, registry.topology.clusters, current_scope())
 
     def _remember(self, request: HttpRequest, response: Response, entered: Scope) -> None:
         """Keep what the scope wrote; asks the primaries."""

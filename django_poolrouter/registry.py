@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
+from random import randrange
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
@@ -68,6 +69,8 @@ class Registry:
         """Called in a forked child, after the pools were dropped."""
         self.drained: Callable[[], Collection[str]] = frozenset
         """Tells which replicas an operator has taken out of routing."""
+        self.first_turn: Callable[[], int] = partial(randrange, 2**16)
+        """Where a process begins to take turns: those of few reads shall not begin alike."""
         self.note_health: OnLook = lambda alias, state, lag: None
         """Shows to others how a replica was found."""
         self._start()
@@ -190,6 +193,7 @@ class Registry:
             self.in_use,
             PooledServers() if conf.has_servers(config) else None,
             tells_positions=conf.tells_positions(config),
+            first_turn=self.first_turn(),
             on_change=partial(signals.tell_of_replica, config.primary),
             on_look=self.note_health,
             # Such a read runs on no replica, and it must be found out when one is well again.

@@ -68,6 +68,12 @@ def is_query(sql: object) -> bool:
     return first is not None and first[1].lower() in _QUERIES and not is_write(sql)
 
 
+def may_query(sql: object) -> bool:
+    """Tell whether a statement may be a query; one that is composed by psycopg may be any."""
+    first = _FIRST_WORD.match(sql) if isinstance(sql, str) else None
+    return not isinstance(sql, str) or (first is not None and first[1].lower() in _QUERIES)
+
+
 def in_transaction(connection: BaseDatabaseWrapper) -> bool:
     """Tell whether what is written now will be committed later; never connects."""
     manual = connection.connection is not None and not connection.autocommit
@@ -156,12 +162,12 @@ class StatementRecorder:
         def run() -> Any:
             return execute(sql, params, many, context)
 
-        is_ours = cluster.asker is not None and self.connection.alias in scope.chosen
-        movable = is_ours and not many and is_query(sql)
         try:
-            if not movable or self.in_atomic_block:
-                return run()
-            return failover.run(cluster, scope, run, context)
+            if not many and may_query(sql) and _is_movable(self.connection):
+                failover.settle(cluster, scope, context)
+                if is_query(sql):
+                    return failover.run(cluster, scope, run, context)
+            return run()
         except Error as error:
             if is_write(sql):
                 error.add_note(
@@ -171,6 +177,9 @@ class StatementRecorder:
             raise
         finally:
             scope.note_read(cluster.primary)
+            used = context.get("connection", self.connection)
+            if used is not self.connection and is_write(sql):
+                _note_call(used)
 
     def note_write(self, cluster: Cluster) -> None:
         """Tell the scope that this connection, of a cluster's primary, may have written."""
@@ -180,6 +189,13 @@ class StatementRecorder:
             for primary in filter(in_transaction_on, registry.topology.clusters):
                 alias = self.connection.alias
                 log.debug("a write to %r is not in the transaction on %r", alias, primary)
+
+
+def _is_movable(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether reads on a connection may go elsewhere: the router chose its replica."""
+    is_looked_after = failover.replicas_with(connection.alias) is not None
+    is_chosen = connection.alias in current_scope().chosen
+    return is_looked_after and is_chosen and not in_transaction(connection)
 
 
 def record_statements(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
@@ -211,6 +227,7 @@ def _recorded(kind: type, name: str) -> Callable[..., Any]:
     of_django = getattr(kind, name, None)
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _settle_call(self)
         try:
             if of_django is not None:
                 return of_django(self, *args, **kwargs)
@@ -220,6 +237,12 @@ def _recorded(kind: type, name: str) -> Callable[..., Any]:
                 _note_call(self.db)
 
     return call
+
+
+def _settle_call(cursor: Any) -> None:
+    cluster = registry.topology.by_alias.get(cursor.db.alias)
+    if cluster is not None and _is_movable(cursor.db):
+        failover.settle(cluster, current_scope(), {"cursor": cursor})
 
 
 def _note_call(connection: BaseDatabaseWrapper) -> None:

@@ -20,6 +20,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.crypto import salted_hmac
 
+from . import conf
 from .routing import carry
 
 COOKIE = "poolrouter"
@@ -58,15 +59,16 @@ class CookieStore:
         self, request: HttpRequest, response: HttpResponseBase, carried: dict[str, Any]
     ) -> None:
         """Set the cookies of the clusters that the request wrote to."""
+        attributes = conf.cookie_attributes()
+        attributes["secure"] = attributes["secure"] or request.is_secure()
         for primary, value in carried.items():
             one = {primary: value}
             response.set_cookie(
                 f"{COOKIE}_{quote(primary, safe='')}",
                 signing.dumps(one, salt=SALT),
                 max_age=math.ceil(carry.seconds_left(one)),
-                secure=request.is_secure(),
                 httponly=True,
-                samesite="Lax",
+                **attributes,
             )
 
 

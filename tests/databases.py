@@ -39,6 +39,7 @@ def configured(databases: Mapping[str, dict[str, Any]], **settings: Any) -> Iter
     conf.forget(setting="DATABASES")
     registry.housekeeper.stop()
     registry.monitor.stop()
+    registry.first_turn = int  # 0: who is read first is known
     registry._start()
     mirror_replicas()
     watch_other_engines()

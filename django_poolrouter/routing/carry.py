@@ -57,7 +57,9 @@ def _pack_one(scope: Scope, cluster: Cluster, now: float, goes_on: bool) -> Any:
     if wrote and not goes_on:
         position = _capture(scope, cluster)
         if position is not None:
-            return [_milliseconds(now), str(position)]
+            # It says nothing of a transaction elsewhere, which its sender did not wait for.
+            pin = scope.brought.get(primary, 0.0)
+            return [_milliseconds(now), str(position), *([_milliseconds(pin)] if pin > now else [])]
     left = scope.pinned_for(primary, cluster.pin_seconds)
     if goes_on or (wrote and cluster.uses_positions):
         left = max(left, cluster.blind_seconds)
@@ -105,6 +107,8 @@ def _unpack_pin(scope: Scope, cluster: Cluster, left: float) -> None:
     left = min(left, cluster.blind_seconds)
     if left > 0:
         scope.pin(cluster.primary, left)
+        until = time.time() + left
+        scope.brought[cluster.primary] = max(until, scope.brought.get(cluster.primary, until))
 
 
 def _unpack_position(scope: Scope, cluster: Cluster, value: list[Any], now: float) -> None:

@@ -34,6 +34,7 @@ class Cluster:
         in_use: tells how many connections of an alias are leased, for ``least_used``.
         servers: the way to the servers; None where they cannot be asked.
         tells_positions: whether the servers are of a kind that has positions.
+        first_turn: for the balancer.
         clock: monotonic seconds.
         on_change: called with a replica that was ejected, or, and True, is back.
         on_look: called with a replica, its state and its lag, each time it was looked at.
@@ -49,6 +50,7 @@ class Cluster:
         servers: Servers | None = None,
         *,
         tells_positions: bool = False,
+        first_turn: int = 0,
         clock: Callable[[], float] = time.monotonic,
         on_change: OnChange = lambda alias, is_back: None,
         on_look: OnLook = lambda alias, state, lag: None,
@@ -85,7 +87,7 @@ class Cluster:
         self.asker = Asker(self.primary, self.known, servers, clock) if servers else None
         self._balancer = balancer
         self._on_fall_back = on_fall_back
-        self._turns = itertools.count()
+        self._turns = itertools.count(first_turn)
         self._prepare_decisions()
 
     def _prepare_decisions(self) -> None:
@@ -134,7 +136,7 @@ class Cluster:
             return self._in_transaction
         if primary in scope.wrote and scope.sticky and self.uses_positions:
             return self._wrote
-        if self.pin_seconds and scope.pinned_for(primary, self.pin_seconds):
+        if self.blind_seconds and scope.pinned_for(primary, self.pin_seconds):
             return self._pinned
         if scope.positions and primary in scope.positions:
             return self._follow(scope)
@@ -174,8 +176,16 @@ class Cluster:
             alias: of the replica that it was decided to go to.
 
         """
+        if wish(self.primary) == "replica":
+            return self._followed[alias]
+        if self.primary in scope.wrote and scope.sticky:
+            # Since this read was decided: a raw() is made before, an object was read before.
+            if self.uses_positions:
+                return self._wrote
+            if scope.pinned_for(self.primary, self.pin_seconds):
+                return self._pinned
         wanted = scope.positions.get(self.primary)
-        if wanted is None or self.asker is None or wish(self.primary) == "replica":
+        if wanted is None or self.asker is None:
             return self._followed[alias]
         position, written_at = wanted
         if self._is_over(position.epoch, self.asker):

@@ -33,7 +33,10 @@ class Scope:
 
     """
 
-    __slots__ = ("_choices", "_clock", "_open", "_pins", "chosen", "positions", "sticky", "wrote")
+    __slots__ = (
+        *("_choices", "_clock", "_open", "_pins"),
+        *("brought", "chosen", "positions", "sticky", "wrote"),
+    )
 
     def __init__(self, *, sticky: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         self.sticky = sticky
@@ -41,6 +44,8 @@ class Scope:
         """The clusters that it wrote to."""
         self.positions: dict[str, tuple[Position, float]] = {}
         """What its reads must see of clusters, and when (Unix time) that was written."""
+        self.brought: dict[str, float] = {}
+        """Until when (Unix time) it pins clusters for what others may yet commit."""
         self.chosen: set[str] = set()
         """The aliases that its reads were ever sent to.  What runs on another was named
         outright, by ``using()`` say; what runs on one of these may have been, too."""
@@ -61,6 +66,22 @@ class Scope:
             self._open.setdefault(cluster, set()).add(transaction)
         else:
             self.pin(cluster, seconds)
+
+    def take_over(self, inner: Scope, cluster: str, seconds: float) -> None:
+        """Count as written here what another scope wrote that ran within this one.
+
+        Args:
+            inner: that scope, at its end.
+            cluster: its primary's alias.
+            seconds: as for ``pinned_for``.
+
+        """
+        if cluster not in inner.wrote:
+            return
+        self.wrote.add(cluster)
+        self.pin(cluster, inner.pinned_for(cluster, seconds))
+        if going_on := inner._open.get(cluster):
+            self._open.setdefault(cluster, set()).update(going_on)
 
     def pinned_for(self, cluster: str, seconds: float) -> float:
         """Return for how many seconds more reads stay on the primary; 0.0 if they need not.

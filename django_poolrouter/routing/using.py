@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextvars import ContextVar
-from functools import wraps
+from functools import partial, wraps
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar, cast
 
@@ -72,6 +72,15 @@ class Using:
         self.__exit__(*error)
 
     def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
+        if inspect.isclass(function):
+            raise TypeError(
+                f"using_{self._role} covers functions, not a class such as {function.__name__}: "
+                "decorate its methods."
+            )
+        if inspect.isgeneratorfunction(function):
+            return cast("Callable[P, T]", self._cover_generator(function))
+        if inspect.isasyncgenfunction(function):
+            return cast("Callable[P, T]", self._cover_async_generator(function))
         # Before Python 3.12 asgiref marks functions by an attribute.
         if inspect.iscoroutinefunction(function) or hasattr(function, "_is_coroutine"):
             awaited = cast("Callable[P, Awaitable[Any]]", function)
@@ -89,3 +98,54 @@ class Using:
                 return function(*args, **kwargs)
 
         return run
+
+    # A generator would take the block along to whoever takes its items, and leave it there:
+    # so it enters and leaves with each step.
+
+    def _cover_generator(
+        self, function: Callable[P, Generator[Any, Any, Any]]
+    ) -> Callable[P, Generator[Any, Any, Any]]:
+        @wraps(function)
+        def generate(*args: P.args, **kwargs: P.kwargs) -> Generator[Any, Any, Any]:
+            steps = function(*args, **kwargs)
+            step: Callable[[], Any] = partial(next, steps)
+            try:
+                while True:
+                    try:
+                        with self:
+                            item = step()
+                    except StopIteration as end:
+                        return end.value
+                    try:
+                        step = partial(steps.send, (yield item))
+                    except Exception as error:
+                        step = partial(steps.throw, error)
+            finally:
+                with self:
+                    steps.close()
+
+        return generate
+
+    def _cover_async_generator(
+        self, function: Callable[P, AsyncGenerator[Any, Any]]
+    ) -> Callable[P, AsyncGenerator[Any, Any]]:
+        @wraps(function)
+        async def generate(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Any, Any]:
+            steps = function(*args, **kwargs)
+            step: Callable[[], Awaitable[Any]] = partial(anext, steps)
+            try:
+                while True:
+                    try:
+                        with self:
+                            item = await step()
+                    except StopAsyncIteration:
+                        return
+                    try:
+                        step = partial(steps.asend, (yield item))
+                    except Exception as error:
+                        step = partial(steps.athrow, error)
+            finally:
+                with self:
+                    await steps.aclose()
+
+        return generate

@@ -143,6 +143,15 @@ def test_tasks__of_a_task_know_what_it_wrote(running: Any) -> None:
     assert places == [["replica"] * 3, ["default"] * 3]
 
 
+def test_chain__lets_each_task_know_what_those_before_it_wrote(running: Any) -> None:
+    chained = running.read.si() | running.write.si() | running.read.si() | running.read.si()
+    answers = [chained.delay()]
+    while answers[0].parent:
+        answers.insert(0, answers[0].parent)
+    places = [["replica"] * 3, None, ["default"] * 3, ["default"] * 3]
+    assert [get(a)["places"] if p else p for a, p in zip(answers, places, strict=True)] == places
+
+
 # -- the headers ------------------------------------------------------------------------
 
 
@@ -180,12 +189,19 @@ def test_headers__carry_pins_only_if_there_are_any(site: Any, sent: Sent) -> Non
 def test_eager_task__knows_what_the_caller_wrote_and_is_a_scope_of_its_own(site: Any) -> None:
     outer = current_scope()
     assert site.read.apply().get()["places"] == ["replica"] * 3
-    assert site.write.apply().get() == ["default"] * 3
-    assert outer.wrote == set()
     write()
     assert site.read.apply().get()["places"] == ["default"] * 3
     assert site.read_any.apply().get() == ["replica"] * 3
     assert current_scope() is outer
+
+
+@pytest.mark.parametrize("name", ["write", "fail"])
+def test_eager_task__lets_its_caller_read_what_it_wrote(site: Any, name: str) -> None:
+    with scope() as outer:
+        assert site.read.apply().get()["places"] == ["replica"] * 3
+        getattr(site, name).apply()
+        assert outer.wrote == {"default"}
+        assert site.places() == ["default"] * 3
 
 
 def test_eager_task__that_fails_closes_its_scope(site: Any) -> None:

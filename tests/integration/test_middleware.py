@@ -338,6 +338,17 @@ def test_write__sets_a_signed_cookie(any_browser: Browser, url: str, secure: boo
     assert before + 4.9 < pins["default"] < time.time() + 5.1
 
 
+def test_cookie__goes_where_the_cookie_of_the_session_goes(site: None, settings: Any) -> None:
+    """Who is logged in on several subdomains, or in a frame, is the same user everywhere."""
+    settings.SESSION_COOKIE_DOMAIN = ".example.com"
+    settings.SESSION_COOKIE_PATH = "/shop"
+    settings.SESSION_COOKIE_SAMESITE = "None"
+    settings.SESSION_COOKIE_SECURE = True
+    morsel = Browser().get("/write").cookies[OF_DEFAULT]
+    assert (morsel["domain"], morsel["path"]) == (".example.com", "/shop")
+    assert (morsel["samesite"], morsel["secure"]) == ("None", True)
+
+
 @pytest.mark.parametrize(("seconds", "max_age"), [(5, 5), (0.3, 1), (1.5, 2), (60, 60)])
 @pytest.mark.parametrize("url", ["/write", "/atomic"])
 def test_max_age__is_pin_seconds_rounded_up(

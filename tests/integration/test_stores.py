@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.models import User
 from django.core import signing
 from django.core.cache import cache
@@ -48,7 +50,25 @@ def heeded(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"pinned": current_scope().pinned_for("default", 5), **positions})
 
 
-urlpatterns = [path("write", write), path("awrite", awrite), path("heeded", heeded)]
+def change_password(request: HttpRequest) -> HttpResponse:
+    user = cast("User", request.user)
+    user.set_password("new")
+    user.save()
+    update_session_auth_hash(request, user)
+    return JsonResponse({})
+
+
+def who(request: HttpRequest) -> HttpResponse:
+    return JsonResponse({"user": request.user.get_username()})
+
+
+urlpatterns = [
+    path("write", write),
+    path("awrite", awrite),
+    path("heeded", heeded),
+    path("password", change_password),
+    path("who", who),
+]
 
 
 @pytest.fixture
@@ -162,6 +182,24 @@ def test_cache__knows_a_user_also_by_what_was_kept_for_the_header(use: Any, rf: 
     elsewhere.user = request.user
     store.save(elsewhere, HttpResponse(), {"default": [now - 1, "a/lsn=100"]})
     assert store.load(request) == {"default": [now, "a/lsn=200"]}
+
+
+@pytest.mark.parametrize("store", ["cookie", "cache"])
+def test_user__stays_logged_in_after_a_change_of_password(
+    use: Any, use_databases: Any, tmp_path: Path, store: str
+) -> None:
+    """Whose old password a replica shows has a session that does not fit, and loses it."""
+    shutil.copy(tmp_path / "db", tmp_path / "copy")
+    entries: dict[str, Any] = {"default": {"PIN_SECONDS": 60}, "copy": {"REPLICA_OF": "default"}}
+    names = {"default": tmp_path / "db", "copy": tmp_path / "copy"}
+    databases = {
+        alias: {"ENGINE": ENGINES["sqlite"], "NAME": names[alias], "ROUTER": entry}
+        for alias, entry in entries.items()
+    }
+    use_databases(databases, POOLROUTER={"ROUTING": {"STORE": store}})
+    browser = client("ada")
+    browser.get("/password")
+    assert [browser.get("/who").json()["user"] for _ in range(2)] == ["ada"] * 2
 
 
 def test_cookie__carries_a_position_and_not_what_is_no_position(use: Any) -> None:

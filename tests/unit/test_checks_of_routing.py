@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from django.core import checks
 from django.db import models
 from django.test.utils import isolate_apps
 
-from django_poolrouter.checks import MIDDLEWARE, ROUTER, check_relations
+from django_poolrouter.checks import MIDDLEWARE, ROUTER, check_labels, check_relations
 from tests.testapp.orders.models import Order
 from tests.testapp.shop.models import Note
 from tests.unit.test_checks import STOCK, Setup, setup
@@ -142,3 +143,36 @@ def test_relations__from_one_app_alone(setup: Setup) -> None:
 def test_relations__are_not_looked_at_while_settings_are_wrong(setup: Setup) -> None:
     setup.databases["replica1"]["ROUTER"] = {"REPLICA_OF": "nowhere"}
     assert relations(setup) == []
+
+
+# -- names ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", ["APPS", "ALWAYS_PRIMARY"])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("ordrs", "names 'ordrs', and there is no such app. Did you mean 'orders'?"),
+        ("orders.Lines", "and there is no such model. Did you mean 'orders.Line'?"),
+        ("far.away.apps", "no such model. Name apps by their label, and models as in"),
+    ],
+)
+def test_names__of_no_app_and_no_model(setup: Setup, option: str, name: str, told: str) -> None:
+    setup.databases["orders"]["ROUTER"] = {option: [name, "billing.Invoice", "contenttypes"]}
+    setup.use()
+    [message] = check_labels()
+    assert message.msg.startswith(f"{option} of 'orders' names ")
+    assert told in f"{message.msg} {message.hint}"
+    assert message in checks.run_checks(tags=["models"])
+
+
+def test_names__that_are_right_or_not_looked_at_get_no_message(setup: Setup) -> None:
+    setup.databases["orders"]["ROUTER"] = {
+        "APPS": ["orders", "billing.invoice"],
+        "ALWAYS_PRIMARY": ["sessions", "admin.LogEntry", "django_cache", "orders.line"],
+    }
+    setup.use()
+    assert check_labels() == []
+    setup.databases["replica1"]["ROUTER"] = {"REPLICA_OF": "nowhere"}
+    setup.use()
+    assert check_labels() == []

@@ -17,7 +17,7 @@ from django.db import connections, models, router
 from django.db.migrations.state import ModelState, ProjectState
 
 from django_poolrouter import scope, using_primary, using_replica
-from django_poolrouter.registry import registry
+from django_poolrouter.registry import Registry, registry
 from django_poolrouter.router import PoolRouter
 from django_poolrouter.routing import Scope, current_scope
 from django_poolrouter.statements import record_statements
@@ -89,6 +89,12 @@ def test_answer__stays_until_a_query_ran() -> None:
     assert {router.db_for_read(Book) for _ in range(5)} == {"replica1"}
     current_scope().note_read("default")
     assert {router.db_for_read(Book) for _ in range(5)} == {"replica2"}
+
+
+def test_processes__of_one_read_each_do_not_all_read_from_the_same_replica() -> None:
+    """As commands do, and workers with a new process for each task."""
+    first = [Registry().topology.clusters["default"].take_turn() for _ in range(50)]
+    assert set(first) == {"replica1", "replica2"}
 
 
 def test_hint__of_an_object_in_the_cluster_does_not_matter() -> None:

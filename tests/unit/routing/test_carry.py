@@ -113,6 +113,20 @@ def wrote(cluster: Cluster, transaction: Any = Committed) -> Scope:
     return scope
 
 
+def test_position__takes_no_pin_away_that_was_brought() -> None:
+    """A task wrote that was sent in a transaction, which may go on still."""
+    clusters = {"default": follower(FakeServers(default=7))}
+    with_pin = Scope()
+    with_pin.note_write("default", 5, Transaction())
+    task = carried(with_pin, clusters)
+    clusters["default"].note_write(task, Committed())
+    after = carried(task, clusters)
+    assert set(after.positions) == {"default"}
+    assert 9 < after.pinned_for("default", 5) <= 10
+    own = carried(wrote(clusters["default"]), clusters)
+    assert own.pinned_for("default", 5) == 0
+
+
 def test_position__is_captured_once_and_travels_on() -> None:
     servers = FakeServers(default=7)
     clusters = {"default": follower(servers)}

@@ -50,6 +50,21 @@ def _no_scope_is_left() -> Iterator[None]:
 # -- pins -------------------------------------------------------------------------------
 
 
+def test_scope__takes_over_what_one_within_it_wrote(entered: Scope, clock: Clock) -> None:
+    inner, transaction = Scope(clock=clock), Connection(in_atomic_block=True)
+    inner.note_write("default", 5, transaction)
+    inner.note_write("orders", 5, Connection())
+    clock.now += 2
+    for cluster in ("default", "orders", "other"):
+        entered.take_over(inner, cluster, 5)
+    assert entered.wrote == {"default", "orders"}
+    assert entered.pinned_for("orders", 5) == 3
+    clock.now += 100
+    assert (entered.pinned_for("default", 5), entered.pinned_for("orders", 5)) == (5, 0)
+    transaction.in_atomic_block = False
+    assert not entered.is_writing("default")
+
+
 def test_scope__has_no_pin_at_first(entered: Scope) -> None:
     assert entered.pinned_for("default", 5) == 0
     assert entered.wrote == set()

@@ -137,6 +137,71 @@ def test_decorator__covers_what_is_only_marked_as_a_coroutine_function() -> None
     assert asyncio.run(covered()) == "primary"
 
 
+def test_decorator__covers_the_steps_of_a_generator_and_nothing_else() -> None:
+    @Using("primary", None)
+    def work(first: Any) -> Any:
+        try:
+            sent = yield first, wish("default")
+            yield sent, wish("default")
+        except ZeroDivisionError:
+            yield "caught", wish("default")
+        finally:
+            seen.append(wish("default"))
+        return wish("default")
+
+    seen: list[Any] = []
+    assert inspect.isgeneratorfunction(work)
+    for ending in ("close", "go on"):
+        steps = work(1)
+        assert next(steps) == (1, "primary")
+        assert wish("default") is None
+        assert steps.send(2) == (2, "primary")
+        assert steps.throw(ZeroDivisionError) == ("caught", "primary")
+        if ending == "close":
+            steps.close()
+        else:
+            with pytest.raises(StopIteration) as end:
+                next(steps)
+            assert end.value.value == "primary"
+        assert wish("default") is None
+    assert seen == ["primary"] * 2
+
+
+def test_decorator__covers_the_steps_of_an_asynchronous_generator_and_nothing_else() -> None:
+    @Using("primary", None)
+    async def work(first: Any) -> Any:
+        try:
+            sent = yield first, await sync_to_async(wish)("default")
+            yield sent, wish("default")
+        except ZeroDivisionError:
+            yield "caught", wish("default")
+        finally:
+            seen.append(wish("default"))
+
+    async def main() -> None:
+        assert [item async for item in work(1)] == [(1, "primary"), (None, "primary")]
+        steps = work(1)
+        assert await anext(steps) == (1, "primary")
+        assert wish("default") is None
+        assert await steps.asend(2) == (2, "primary")
+        assert await steps.athrow(ZeroDivisionError) == ("caught", "primary")
+        await steps.aclose()
+        assert wish("default") is None
+
+    seen: list[Any] = []
+    assert inspect.isasyncgenfunction(work)
+    asyncio.run(main())
+    assert seen == ["primary"] * 2
+
+
+def test_decorator__refuses_a_class_which_it_would_turn_into_a_function() -> None:
+    with pytest.raises(TypeError, match="not a class such as View: decorate its methods"):
+
+        @Using("primary", None)
+        class View:
+            pass
+
+
 def test_async_with__is_understood_too() -> None:
     async def main() -> None:
         async with Using("primary", None):
