@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -55,15 +55,25 @@ urlpatterns = [
     ),
     path("pools/", PoolHealthCheckView.as_view(checks=[(CHECK, {"alias": "default"})])),
 ]
-with_urls = override_settings(
-    ROOT_URLCONF=__name__,
-    ALLOWED_HOSTS=["*"],
-    INSTALLED_APPS=["django_poolrouter", "health_check"],
-    TEMPLATES=[
-        {"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True},
-    ],
-)
+with_urls = pytest.mark.usefixtures("urls")
 TINY = {"pool_size": 1, "max_overflow": 0}
+
+
+@pytest.fixture
+def urls() -> Iterator[None]:
+    """Serve what is above.
+
+    A fixture, so that it ends after ``use_databases``: settings overridden in a decorator end
+    before, and were put back when that ended, for all tests to come.
+    """
+    templates = {"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}
+    with override_settings(
+        ROOT_URLCONF=__name__,
+        ALLOWED_HOSTS=["*"],
+        INSTALLED_APPS=["django_poolrouter", "health_check"],
+        TEMPLATES=[templates],
+    ):
+        yield
 
 
 def test_check_health__finds_a_working_pool_healthy(vendor: Vendor, use_databases: Any) -> None:
