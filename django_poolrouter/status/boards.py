@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import mmap
 import os
 import time
 from collections.abc import Iterator
@@ -42,6 +41,8 @@ logger = logging.getLogger("django_poolrouter.status")
 
 # How long to wait for another who is clearing away the boards of the dead, in seconds.
 PATIENCE = 0.5
+# Bytes of a board with a million connections.
+LARGEST = 2**26
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +191,7 @@ def _read_board(path: Path) -> _Board | None:
         stack.callback(os.close, descriptor)
         alive = _is_locked(descriptor)
         try:
-            board = stack.enter_context(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
-            process = _parse(stack.enter_context(memoryview(board)))
+            process = _parse(memoryview(_content(descriptor)))
         except ValueError:
             if alive:
                 return None
@@ -204,6 +204,18 @@ def _read_board(path: Path) -> _Board | None:
             id=path.stem.rpartition("-")[2],
         )
         return _Board(path, alive, process)
+
+
+def _content(descriptor: int) -> bytes:
+    """Return all that is in the file.
+
+    It is read, not mapped: in a map, a page that somebody cuts off ends in SIGBUS.  The kernel
+    copies whole words.
+    """
+    size = os.fstat(descriptor).st_size
+    if size > LARGEST:
+        raise ValueError("not a board")
+    return os.read(descriptor, size)
 
 
 def _is_locked(descriptor: int) -> bool:
