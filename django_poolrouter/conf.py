@@ -33,7 +33,14 @@ if TYPE_CHECKING:
 
 TEST_MIRROR = "IS_TEST_MIRROR"
 """Stands in the settings of an alias while tests run, if it is a mirror then."""
-KEYS = ("PROFILES", "ROUTING", "NAMESPACE", "RUNTIME_DIR", "CONTROL")
+# What POOLROUTER may have; profiles and routing are parsed each by itself.
+CHECKS: Mapping[str, options.Check] = {
+    "PROFILES": lambda value: value,
+    "ROUTING": lambda value: value,
+    "NAMESPACE": options.text,
+    "RUNTIME_DIR": options.folder,
+    "CONTROL": options.boolean,
+}
 
 STORES = {
     "cookie": "django_poolrouter.stores.CookieStore",
@@ -93,7 +100,7 @@ def pool_config(alias: str, database: Mapping[str, Any]) -> PoolConfig | None:
 @lru_cache(maxsize=1)
 def profiles() -> Mapping[str, Mapping[str, Any]]:
     """Return all profiles, each with all its options; raises ConfigError."""
-    problems = _wrong_keys()
+    problems = _own_problems()
     found = _collect(lambda: parse_profiles(_poolrouter().get("PROFILES", {})), problems)
     if problems or found is None:
         raise ConfigError(*problems)
@@ -105,7 +112,7 @@ def clusters() -> tuple[ClusterConfig, ...]:
     """Return the clusters; raises ConfigError."""
     used = {a: d for a, d in databases().items() if d["ENGINE"] != "django.db.backends.dummy"}
     entries = {alias: database.get("ROUTER", {}) for alias, database in used.items()}
-    problems = _wrong_keys()
+    problems = _own_problems()
     found = _collect(lambda: parse_clusters(entries, _poolrouter().get("ROUTING", {})), problems)
     if found:
         _collect(store, problems)
@@ -256,9 +263,6 @@ def problems() -> list[Problem]:
     found: list[Problem] = []
     _collect(profiles, found)
     _collect(clusters, found)
-    if not isinstance(control := _poolrouter().get("CONTROL", False), bool):
-        text = f"must be True or False, not {options.shorten(control)}."
-        found.append(Problem("POOLROUTER['CONTROL']", text))
     for alias, database in databases().items():
         if backend(database["ENGINE"]):
             _collect(lambda a=alias, d=database: pool_config(a, d), found)  # type: ignore[misc]
@@ -271,12 +275,15 @@ def improperly(error: ConfigError) -> ImproperlyConfigured:
     return ImproperlyConfigured(str(error))
 
 
-def _wrong_keys() -> list[Problem]:
+def _own_problems() -> list[Problem]:
+    """Return what is wrong in POOLROUTER itself."""
     value = getattr(settings, "POOLROUTER", {})
     if not isinstance(value, Mapping):
         text = f"must be a mapping, not {options.shorten(value)}."
-        return [Problem("POOLROUTER", text, f"Known: {', '.join(KEYS)}.")]
-    return [options.unknown("POOLROUTER", key, KEYS) for key in value if key not in KEYS]
+        return [Problem("POOLROUTER", text, f"Known: {', '.join(CHECKS)}.")]
+    problems: list[Problem] = []
+    options.check_all("POOLROUTER", value, CHECKS, problems)
+    return problems
 
 
 def _is_subclass(path: str, of: str) -> bool:

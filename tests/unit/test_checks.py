@@ -176,8 +176,11 @@ WRONG_POOLROUTER = [
     (None, "POOLROUTER: must be a mapping, not None."),
     ({"PROFILE": {}}, "POOLROUTER['PROFILE']: unknown option. Did you mean 'PROFILES'?"),
     ({"routing": {}}, "POOLROUTER['routing']: unknown option. Did you mean 'ROUTING'?"),
+    ({"CONTROL": "yes"}, "POOLROUTER['CONTROL']: must be True or False, not 'yes'."),
+    ({"NAMESPACE": ["shop"]}, "POOLROUTER['NAMESPACE']: must be a text, not ['shop']."),
+    ({"RUNTIME_DIR": True}, "POOLROUTER['RUNTIME_DIR']: must be the absolute path of a folder, no"),
+    ({"RUNTIME_DIR": "run"}, "POOLROUTER['RUNTIME_DIR']: must be the absolute path of a folder, n"),
 ]
-WRONG_CONTROL = "POOLROUTER['CONTROL']: must be True or False, not 'yes'."
 WRONG_PROFILES = [
     ("web", "POOLROUTER['PROFILES']: must be a mapping of profile names to options."),
     ({"batch": {}}, "POOLROUTER['PROFILES']['batch']: is not free as a name for a profile."),
@@ -237,11 +240,6 @@ def test_wrong_profile__is_an_error(setup: Setup, profiles: Any, told: str) -> N
 def test_wrong_default_for_all_clusters__is_an_error(setup: Setup, routing: Any, told: str) -> None:
     setup.settings["POOLROUTER"] = {"ROUTING": routing}
     assert_told(setup, told, by_pool=False, by_router=True)
-
-
-def test_wrong_control__is_an_error(setup: Setup) -> None:
-    setup.settings["POOLROUTER"] = {"CONTROL": "yes"}
-    assert_told(setup, WRONG_CONTROL, by_pool=False, by_router=False)
 
 
 @pytest.mark.parametrize("seconds", [60, None, True])
