@@ -92,10 +92,12 @@ def test_drain__in_another_folder_holds_until_it_is_taken_back(host: Host) -> No
         (("reset", "nope"), "'nope' not configured"),
         (("reset", "unpooled"), "'unpooled' is not pooled"),
         (("drain", "default"), "Only a replica can be drained; 'default' is primary."),
+        (("reset", "default", "--wait=nan"), "--wait takes a number of seconds."),
+        (("reset", "default", "--wait=-1"), "--wait takes a number of seconds."),
     ],
 )
 def test_order__that_makes_no_sense_is_refused(
-    host: Host, arguments: tuple[str, str], words: str
+    host: Host, arguments: tuple[str, ...], words: str
 ) -> None:
     done = host.run("poolctl", *arguments)
     assert (done.returncode, words in done.stderr) == (1, True), done.stderr

@@ -224,6 +224,14 @@ def test_database__limits_the_report(host: Host) -> None:
     assert (wrong.returncode, "'nope' not configured" in wrong.stderr) == (1, True)
 
 
+@pytest.mark.parametrize("option", [[], ["--fail-on", "unhealthy"]])
+def test_database__without_a_pool_is_refused(host: Host, option: list[str]) -> None:
+    """Nobody would be asked, and that is not healthy."""
+    done = host.run("poolstatus", "--database", "unpooled", *option)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "CommandError: Database 'unpooled' is not pooled.\n"
+
+
 def test_watch__repeats_until_interrupted(host: Host) -> None:
     process = subprocess.Popen(
         [*INTERRUPTIBLE, "poolstatus", "--json", "--watch", "0.1"],
