@@ -178,7 +178,7 @@ def load(value: Any, where: str) -> Callable[..., Any]:
     """Return the callable that a dotted path names; raises ConfigError."""
     try:
         found = import_string(value) if isinstance(value, str) else value
-    except ImportError as error:
+    except Exception as error:  # what a module does when it is imported may fail in any way
         raise ConfigError(Problem(where, f"cannot import {value!r}: {error}.")) from error
     if not callable(found):
         raise ConfigError(Problem(where, f"{value!r} is not callable."))

@@ -117,6 +117,7 @@ def test_check__is_registered_and_fails_the_command(setup: Setup) -> None:
 # -- errors -----------------------------------------------------------------------------
 
 POOL = "DATABASES['default']['OPTIONS']['pool']"
+FAILS = "tests.testapp.fails"
 DEFAULT = "DATABASES['default']['ROUTER']"
 REPLICA = "DATABASES['replica1']['ROUTER']"
 
@@ -133,6 +134,8 @@ WRONG_POOLS = [
     ),
     ({"reset": "shop.nothing"}, f"{POOL}['reset']: cannot import 'shop.nothing': "),
     ({"reset": "math.pi"}, f"{POOL}['reset']: 'math.pi' is not callable."),
+    ({"reset": ".clean"}, f"{POOL}['reset']: cannot import '.clean': "),
+    ({"reset": f"{FAILS}.clean"}, f"{POOL}['reset']: cannot import '{FAILS}.clean': no engine"),
 ]
 WRONG_ROUTERS = [
     ("default", {"PIN_SECOND": 3}, f"{DEFAULT}['PIN_SECOND']: unknown option. Did you mean 'PIN_"),
