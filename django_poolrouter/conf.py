@@ -142,7 +142,13 @@ def store() -> Store:
 
 def has_servers(cluster: ClusterConfig) -> bool:
     """Tell whether all databases of a cluster are pooled ones with servers to look after."""
-    return all(driver is not None and driver.has_server for driver in _drivers(cluster))
+    return all(has_server(databases()[alias]) for alias in cluster.aliases)
+
+
+def has_server(database: Mapping[str, Any]) -> bool:
+    """Tell whether a database has an engine that pools, and a server."""
+    driver = _driver(database)
+    return driver is not None and driver.has_server
 
 
 def tells_positions(cluster: ClusterConfig) -> bool:
@@ -161,7 +167,11 @@ def has_other_engines() -> bool:
 
 def _drivers(cluster: ClusterConfig) -> Iterator[type[Driver] | None]:
     for alias in cluster.aliases:
-        yield getattr(backend(databases()[alias]["ENGINE"]), "driver_class", None)
+        yield _driver(databases()[alias])
+
+
+def _driver(database: Mapping[str, Any]) -> type[Driver] | None:
+    return getattr(backend(database["ENGINE"]), "driver_class", None)
 
 
 def balancer(cluster: ClusterConfig) -> Balancer:

@@ -451,6 +451,7 @@ def test_middleware__that_is_misplaced(setup: Setup, middleware: list[str], told
     ("change", "told"),
     [
         ({}, 1),
+        ({"PORT": 5432}, 1),
         ({"PORT": "5433"}, 0),
         ({"NAME": "another"}, 0),
         ({"OPTIONS": {"pool": False}}, 0),
@@ -458,9 +459,28 @@ def test_middleware__that_is_misplaced(setup: Setup, middleware: list[str], told
     ids=str,
 )
 def test_two_aliases__of_one_database(setup: Setup, change: Any, told: int) -> None:
-    server = {"HOST": "db", "PORT": "5432", "NAME": "shop"}
-    setup.databases["default"] |= server
-    setup.databases["orders"] |= {**server, **change}
+    server = {"ENGINE": ENGINES["postgresql"], "HOST": "db", "PORT": "5432", "NAME": "shop"}
+    setup.databases = {"default": server, "orders": {**server, **change}}
+    assert ids(setup.messages()) == ["poolrouter.W022"] * told
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "told"),
+    [
+        ("postgresql", {}, 1),
+        ("postgresql", {"pool": "batch"}, 1),
+        ("mariadb", {}, 1),
+        ("postgresql", {"service": "another"}, 0),
+        ("sqlite", {}, 0),
+    ],
+    ids=str,
+)
+def test_two_aliases__of_one_database_over_a_socket(
+    setup: Setup, kind: str, options: Any, told: int
+) -> None:
+    """A file is no server, and an option may lead to another."""
+    local = {"ENGINE": ENGINES[kind], "NAME": str(setup.folder / "shop")}
+    setup.databases = {"default": local, "orders": {**local, "OPTIONS": options}}
     assert ids(setup.messages()) == ["poolrouter.W022"] * told
 
 
