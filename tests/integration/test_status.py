@@ -339,6 +339,16 @@ def test_server__tells_which_connections_it_does_not_know(host: Host, postgresql
     assert (connection["state"], connection["server"]["state"]) == ("in_use", "gone")
 
 
+def test_query__cannot_speak_to_the_terminal(host: Host, postgresql: Any) -> None:
+    """Whoever uses the site may have chosen what is in it."""
+    settings = {"ENGINE": ENGINES["postgresql"], **postgresql.settings("primary", "postgres")}
+    host.environment["SERVER"] = json.dumps(settings)
+    worker = host.worker().do("take", "run SELECT 'clear\x1b[2J the\x9b1m bell\x07 \u202eback'")
+    shown = host.run("poolstatus", "--server").stdout
+    assert r"SELECT 'clear\x1b[2J the\x9b1m bell\x07 \u202eback'" in shown
+    worker.leave()
+
+
 @contextmanager
 def unprivileged(cluster: Any, create: list[str], drop: list[str]) -> Iterator[dict[str, str]]:
     """Lend an account that may do nothing but sign in."""
