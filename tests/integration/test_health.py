@@ -112,6 +112,14 @@ def test_check_health__never_raises(use_databases: Any, tmp_path: Path) -> None:
         assert (health.connections_in_use, health.overflow_in_use) == (0, 0)
 
 
+@pytest.mark.parametrize("wrong", [None, 3, {"ENGINE": "x"}])
+def test_check_health__of_what_is_no_pool_is_a_failure(use_databases: Any, wrong: Any) -> None:
+    use_databases({})
+    health = PoolHealthMonitor(wrong).check_health()
+    words = f"{type(wrong).__name__} is neither alias nor pool"  # a mapping may hold a password
+    assert (health.healthy, health.error_message) == (False, words)
+
+
 def test_check_health__shows_no_password(server: Vendor, use_databases: Any) -> None:
     use_databases({"default": server.database(PASSWORD="not-the-password")})
     health = PoolHealthMonitor("default").check_health()
