@@ -219,11 +219,6 @@ def takes_orders() -> bool:
     return _poolrouter().get("CONTROL") is True
 
 
-def settings_module() -> str:
-    """Return the name of the settings module, or an empty string."""
-    return str(getattr(settings, "SETTINGS_MODULE", None) or "")
-
-
 def uses_router(path: str) -> bool:
     """Tell whether DATABASE_ROUTERS has the router of that dotted path, or a subclass."""
     return any(isinstance(used, import_string(path)) for used in router.routers)

@@ -16,7 +16,6 @@ import logging
 import mmap
 import os
 import secrets
-import socket
 import sys
 import threading
 import time
@@ -202,11 +201,8 @@ class Board:
 def _describe_process() -> dict[str, Any]:
     return {
         "pid": os.getpid(),
-        "host": socket.gethostname(),
         "command": _command(),
         "started_at": datetime.fromtimestamp(_started(), UTC).isoformat(timespec="seconds"),
-        "namespace": conf.namespace(),
-        "settings": conf.settings_module(),
         "takes_orders": conf.takes_orders(),
     }
 
