@@ -140,17 +140,19 @@ def clear_away(folder: Path, namespace: str, patience: float = 0) -> None:
     Never fails: it is a favour to others, done while a connection is wanted or at the exit.
     """
     try:
-        _read_folder(folder, namespace, Found(), patience)
+        _read_folder(folder, namespace, Found(), patience, living=False)
     except Exception as error:
         logger.debug("boards of ended processes stay in %s: %s", folder, error)
 
 
-def _read_folder(folder: Path, namespace: str, found: Found, patience: float = PATIENCE) -> None:
+def _read_folder(
+    folder: Path, namespace: str, found: Found, patience: float = PATIENCE, *, living: bool = True
+) -> None:
     with files.locked(folder, patience) as is_ours:
         known = retired.load(folder, namespace)
         found.ended += known
         dead = []
-        for board in _boards(folder, namespace, found):
+        for board in _boards(folder, namespace, found, living=living):
             if board.alive:
                 found.processes.append(board.process)
             else:
@@ -169,10 +171,10 @@ def _read_folder(folder: Path, namespace: str, found: Found, patience: float = P
                 logger.debug("boards of ended processes stay in %s: %s", folder, error)
 
 
-def _boards(folder: Path, namespace: str, found: Found) -> Iterator[_Board]:
+def _boards(folder: Path, namespace: str, found: Found, *, living: bool) -> Iterator[_Board]:
     for path in files.of_project(folder, namespace, layout.SUFFIX):
         try:
-            board = _read_board(path)
+            board = _read_board(path, living=living)
         except FileNotFoundError:  # its process has ended meanwhile
             continue
         except OSError as error:
@@ -184,12 +186,14 @@ def _boards(folder: Path, namespace: str, found: Found) -> Iterator[_Board]:
                 found.warnings.append(f"{path} is of another version of django-poolrouter")
 
 
-def _read_board(path: Path) -> _Board | None:
-    """Return what the board says; None if it is alive and written in another way."""
+def _read_board(path: Path, *, living: bool) -> _Board | None:
+    """Return what the board says; None if it is alive and written in another way, or unwanted."""
     descriptor = files.opened(path)
     with ExitStack() as stack:
         stack.callback(os.close, descriptor)
         alive = _is_locked(descriptor)
+        if alive and not living:
+            return None
         try:
             process = _parse(memoryview(_content(descriptor)))
         except ValueError:
