@@ -59,7 +59,7 @@ class Publisher:
     def start(self) -> None:
         """Show all pools that are made from now on."""
         self._registry.publish = self.page
-        self._registry.drained = orders.drained
+        self._registry.drained = orders.drained_here
         self._registry.note_health = self.note_health
         self._registry.after_fork.append(self._after_fork)
         # Before the pools register theirs, so it runs after they were closed.
