@@ -119,7 +119,7 @@ class PoolStatus:
     waits: int = 0
     """Leases that had to wait for another caller's connection."""
     waited: float = 0.0
-    """Seconds waited in all."""
+    """Seconds waited in all, also by those that timed out."""
     timeouts: int = 0
     """Callers that gave up after pool_timeout."""
     refused: int = 0
