@@ -106,16 +106,25 @@ def _check_place(middleware: str) -> Iterator[CheckMessage]:
 def _check_servers(configs: Mapping[str, PoolConfig]) -> Iterator[CheckMessage]:
     databases = conf.databases()
     for one, other in combinations(configs, 2):
-        same = all(databases[one][k] == databases[other][k] for k in ("HOST", "PORT", "NAME"))
+        same = _are_one(databases[one], databases[other])
         replicas = [databases[alias].get("ROUTER", {}).get("REPLICA_OF") for alias in (one, other)]
         # Replicas that share a server for now are a matter of taste.
-        if same and databases[one]["HOST"] and not all(replicas):
+        if same and not all(replicas):
             yield Warning(
                 f"DATABASES[{one!r}] and DATABASES[{other!r}] are the same database: each process "
                 f"may open {configs[one].max} + {configs[other].max} connections to it.",
                 hint="Use one alias, or let the other share its settings with TEST['MIRROR'].",
                 id="poolrouter.W022",
             )
+
+
+def _are_one(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Tell whether two entries lead to one database of one server, as far as they say."""
+    if any(str(one[key]) != str(other[key]) for key in ("HOST", "PORT", "NAME")):
+        return False
+    # Without a host an option may lead to another server.
+    options = [{**database["OPTIONS"], "pool": None} for database in (one, other)]
+    return conf.has_server(one) and (bool(one["HOST"]) or options[0] == options[1])
 
 
 def _check_foreign_pools() -> Iterator[CheckMessage]:

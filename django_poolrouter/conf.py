@@ -33,7 +33,14 @@ if TYPE_CHECKING:
 
 TEST_MIRROR = "IS_TEST_MIRROR"
 """Stands in the settings of an alias while tests run, if it is a mirror then."""
-KEYS = ("PROFILES", "ROUTING", "NAMESPACE", "RUNTIME_DIR", "CONTROL")
+# What POOLROUTER may have; profiles and routing are parsed each by itself.
+CHECKS: Mapping[str, options.Check] = {
+    "PROFILES": lambda value: value,
+    "ROUTING": lambda value: value,
+    "NAMESPACE": options.text,
+    "RUNTIME_DIR": options.folder,
+    "CONTROL": options.boolean,
+}
 
 STORES = {
     "cookie": "django_poolrouter.stores.CookieStore",
@@ -93,7 +100,7 @@ def pool_config(alias: str, database: Mapping[str, Any]) -> PoolConfig | None:
 @lru_cache(maxsize=1)
 def profiles() -> Mapping[str, Mapping[str, Any]]:
     """Return all profiles, each with all its options; raises ConfigError."""
-    problems = _wrong_keys()
+    problems = _own_problems()
     found = _collect(lambda: parse_profiles(_poolrouter().get("PROFILES", {})), problems)
     if problems or found is None:
         raise ConfigError(*problems)
@@ -105,7 +112,7 @@ def clusters() -> tuple[ClusterConfig, ...]:
     """Return the clusters; raises ConfigError."""
     used = {a: d for a, d in databases().items() if d["ENGINE"] != "django.db.backends.dummy"}
     entries = {alias: database.get("ROUTER", {}) for alias, database in used.items()}
-    problems = _wrong_keys()
+    problems = _own_problems()
     found = _collect(lambda: parse_clusters(entries, _poolrouter().get("ROUTING", {})), problems)
     if found:
         _collect(store, problems)
@@ -145,7 +152,13 @@ def cookie_attributes() -> dict[str, Any]:
 
 def has_servers(cluster: ClusterConfig) -> bool:
     """Tell whether all databases of a cluster are pooled ones with servers to look after."""
-    return all(driver is not None and driver.has_server for driver in _drivers(cluster))
+    return all(has_server(databases()[alias]) for alias in cluster.aliases)
+
+
+def has_server(database: Mapping[str, Any]) -> bool:
+    """Tell whether a database has an engine that pools, and a server."""
+    driver = _driver(database)
+    return driver is not None and driver.has_server
 
 
 def tells_positions(cluster: ClusterConfig) -> bool:
@@ -164,7 +177,11 @@ def has_other_engines() -> bool:
 
 def _drivers(cluster: ClusterConfig) -> Iterator[type[Driver] | None]:
     for alias in cluster.aliases:
-        yield getattr(backend(databases()[alias]["ENGINE"]), "driver_class", None)
+        yield _driver(databases()[alias])
+
+
+def _driver(database: Mapping[str, Any]) -> type[Driver] | None:
+    return getattr(backend(database["ENGINE"]), "driver_class", None)
 
 
 def balancer(cluster: ClusterConfig) -> Balancer:
@@ -181,7 +198,7 @@ def load(value: Any, where: str) -> Callable[..., Any]:
     """Return the callable that a dotted path names; raises ConfigError."""
     try:
         found = import_string(value) if isinstance(value, str) else value
-    except ImportError as error:
+    except Exception as error:  # what a module does when it is imported may fail in any way
         raise ConfigError(Problem(where, f"cannot import {value!r}: {error}.")) from error
     if not callable(found):
         raise ConfigError(Problem(where, f"{value!r} is not callable."))
@@ -210,11 +227,6 @@ def runtime_dir() -> str | None:
 def takes_orders() -> bool:
     """Tell whether processes carry out the orders of ``poolctl``."""
     return _poolrouter().get("CONTROL") is True
-
-
-def settings_module() -> str:
-    """Return the name of the settings module, or an empty string."""
-    return str(getattr(settings, "SETTINGS_MODULE", None) or "")
 
 
 def uses_router(path: str) -> bool:
@@ -266,9 +278,6 @@ def problems() -> list[Problem]:
     found: list[Problem] = []
     _collect(profiles, found)
     _collect(clusters, found)
-    if not isinstance(control := _poolrouter().get("CONTROL", False), bool):
-        text = f"must be True or False, not {options.shorten(control)}."
-        found.append(Problem("POOLROUTER['CONTROL']", text))
     for alias, database in databases().items():
         if backend(database["ENGINE"]):
             _collect(lambda a=alias, d=database: pool_config(a, d), found)  # type: ignore[misc]
@@ -281,12 +290,15 @@ def improperly(error: ConfigError) -> ImproperlyConfigured:
     return ImproperlyConfigured(str(error))
 
 
-def _wrong_keys() -> list[Problem]:
+def _own_problems() -> list[Problem]:
+    """Return what is wrong in POOLROUTER itself."""
     value = getattr(settings, "POOLROUTER", {})
     if not isinstance(value, Mapping):
         text = f"must be a mapping, not {options.shorten(value)}."
-        return [Problem("POOLROUTER", text, f"Known: {', '.join(KEYS)}.")]
-    return [options.unknown("POOLROUTER", key, KEYS) for key in value if key not in KEYS]
+        return [Problem("POOLROUTER", text, f"Known: {', '.join(CHECKS)}.")]
+    problems: list[Problem] = []
+    options.check_all("POOLROUTER", value, CHECKS, problems)
+    return problems
 
 
 def _is_subclass(path: str, of: str) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, transaction
+from django.db import Error, connections, transaction
 
 from . import pooling, signals
 from .errors import PoolExhausted, PoolTimeout, public
@@ -130,8 +130,13 @@ class DatabasePool:
         """
         if not self.is_pooled:
             with self._borrowed() as wrapper:
-                wrapper.ensure_connection()
-                yield wrapper.connection
+                autocommit = wrapper.get_autocommit()
+                try:
+                    yield wrapper.connection
+                finally:
+                    if autocommit and not wrapper.in_atomic_block:
+                        with suppress(Error):  # a dead connection is Django's to find out
+                            wrapper.rollback()
             return
         with connections[self.alias].wrap_database_errors:
             lease = self.checkout(timeout)

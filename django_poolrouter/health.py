@@ -71,7 +71,10 @@ class PoolHealthMonitor:
         )
 
     def _pool(self) -> DatabasePool:
-        return pools[self._wanted] if isinstance(self._wanted, str) else self._wanted
+        found = pools[self._wanted] if isinstance(self._wanted, str) else self._wanted
+        if not isinstance(found, DatabasePool):
+            raise TypeError(f"{type(found).__name__} is neither alias nor pool")
+        return found
 
 
 def ask(pool: DatabasePool, question: Callable[[float], T], timeout: float) -> T:

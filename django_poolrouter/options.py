@@ -7,10 +7,12 @@ pool's and the router's options.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 Check = Callable[[Any], Any]
@@ -67,6 +69,20 @@ def boolean(value: Any) -> bool:
     """Accept True and False only; "false" in quotes would be true."""
     if not isinstance(value, bool):
         raise ValueError("must be True or False")
+    return value
+
+
+def text(value: Any) -> str | None:
+    """Accept a text, and None for the default."""
+    if value is not None and not isinstance(value, str):
+        raise ValueError("must be a text")
+    return value
+
+
+def folder(value: Any) -> Any:
+    """Accept the absolute path of a folder, and None; a relative one is another for each shell."""
+    if value and not (isinstance(value, str | os.PathLike) and Path(value).is_absolute()):
+        raise ValueError("must be the absolute path of a folder")
     return value
 
 

@@ -45,8 +45,6 @@ class ServerFacts:
     """Bytes of the replication log written (primary) or replayed (replica)."""
     lag_s: float | None = None
     """Seconds since the last replayed transaction, or behind the primary if it knows."""
-    connections: int | None = None
-    """Connections that it has now, of all clients."""
     idle_limit_s: float | None = None
     """It closes connections that rest so long; None for never."""
     limits: tuple[Limit, ...] = ()

@@ -116,9 +116,9 @@ class Books:
         waited = now - waiter.since
         with self.lock:
             self._words[counters.BUCKETS + bucket(waited)] += 1
+            self._words[counters.WAITED_NS] += waited
             if waiter.grant is not None:  # perhaps given at the last moment: it keeps it
                 self._words[counters.WAITS] += 1
-                self._words[counters.WAITED_NS] += waited
                 return None
             self.waiters.leave(waiter)
             self._note()

@@ -1,7 +1,7 @@
 """The figures of a pool, as 64-bit words in memory that somebody else may be reading.
 
 A pool writes its figures into a ``Page``: by default private memory, or whatever the
-floor above hands in (a file that other processes map).  Every word has one writer at a
+floor above hands in (a file that other processes read).  Every word has one writer at a
 time, either the holder of the pool's lock or the owner of the entry, and a word is
 stored whole, so a reader in another process never sees half a value.
 """
@@ -119,7 +119,7 @@ class PoolStatus:
     waits: int = 0
     """Leases that had to wait for another caller's connection."""
     waited: float = 0.0
-    """Seconds waited in all."""
+    """Seconds waited in all, also by those that timed out."""
     timeouts: int = 0
     """Callers that gave up after pool_timeout."""
     refused: int = 0

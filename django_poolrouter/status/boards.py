@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import mmap
 import os
 import time
 from collections.abc import Iterator
@@ -42,6 +41,8 @@ logger = logging.getLogger("django_poolrouter.status")
 
 # How long to wait for another who is clearing away the boards of the dead, in seconds.
 PATIENCE = 0.5
+# Bytes of a board with a million connections.
+LARGEST = 2**26
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,17 +140,19 @@ def clear_away(folder: Path, namespace: str, patience: float = 0) -> None:
     Never fails: it is a favour to others, done while a connection is wanted or at the exit.
     """
     try:
-        _read_folder(folder, namespace, Found(), patience)
+        _read_folder(folder, namespace, Found(), patience, living=False)
     except Exception as error:
         logger.debug("boards of ended processes stay in %s: %s", folder, error)
 
 
-def _read_folder(folder: Path, namespace: str, found: Found, patience: float = PATIENCE) -> None:
+def _read_folder(
+    folder: Path, namespace: str, found: Found, patience: float = PATIENCE, *, living: bool = True
+) -> None:
     with files.locked(folder, patience) as is_ours:
         known = retired.load(folder, namespace)
         found.ended += known
         dead = []
-        for board in _boards(folder, namespace, found):
+        for board in _boards(folder, namespace, found, living=living):
             if board.alive:
                 found.processes.append(board.process)
             else:
@@ -168,10 +171,10 @@ def _read_folder(folder: Path, namespace: str, found: Found, patience: float = P
                 logger.debug("boards of ended processes stay in %s: %s", folder, error)
 
 
-def _boards(folder: Path, namespace: str, found: Found) -> Iterator[_Board]:
+def _boards(folder: Path, namespace: str, found: Found, *, living: bool) -> Iterator[_Board]:
     for path in files.of_project(folder, namespace, layout.SUFFIX):
         try:
-            board = _read_board(path)
+            board = _read_board(path, living=living)
         except FileNotFoundError:  # its process has ended meanwhile
             continue
         except OSError as error:
@@ -183,15 +186,16 @@ def _boards(folder: Path, namespace: str, found: Found) -> Iterator[_Board]:
                 found.warnings.append(f"{path} is of another version of django-poolrouter")
 
 
-def _read_board(path: Path) -> _Board | None:
-    """Return what the board says; None if it is alive and written in another way."""
+def _read_board(path: Path, *, living: bool) -> _Board | None:
+    """Return what the board says; None if it is alive and written in another way, or unwanted."""
     descriptor = files.opened(path)
     with ExitStack() as stack:
         stack.callback(os.close, descriptor)
         alive = _is_locked(descriptor)
+        if alive and not living:
+            return None
         try:
-            board = stack.enter_context(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
-            process = _parse(stack.enter_context(memoryview(board)))
+            process = _parse(memoryview(_content(descriptor)))
         except ValueError:
             if alive:
                 return None
@@ -204,6 +208,18 @@ def _read_board(path: Path) -> _Board | None:
             id=path.stem.rpartition("-")[2],
         )
         return _Board(path, alive, process)
+
+
+def _content(descriptor: int) -> bytes:
+    """Return all that is in the file.
+
+    It is read, not mapped: in a map, a page that somebody cuts off ends in SIGBUS.  The kernel
+    copies whole words.
+    """
+    size = os.fstat(descriptor).st_size
+    if size > LARGEST:
+        raise ValueError("not a board")
+    return os.read(descriptor, size)
 
 
 def _is_locked(descriptor: int) -> bool:

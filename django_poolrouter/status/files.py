@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,15 +50,21 @@ def opened(path: Path) -> int:
     return descriptor
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, owners: Container[int] | None = None) -> dict[str, Any]:
     """Return the JSON object in a file.
 
+    Args:
+        path: of the file.
+        owners: the users whose file it may be; by default anybody's.
+
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is another user's.
         ValueError: there is none in it.
 
     """
     with open(opened(path), "rb") as file:
+        if owners is not None and os.fstat(file.fileno()).st_uid not in owners:
+            raise PermissionError(errno.EPERM, "of another user", str(path))
         return parse(file.read())
 
 

@@ -265,6 +265,8 @@ def _lag(replica: ServerFacts, primary: ServerFacts | None) -> float | None:
     The age of the last transaction alone would make a replica of an idle primary seem to
     lag, and the position received alone would make one that is cut off seem fresh.
     """
-    if primary is None or primary.position is None or replica.position is None:
+    if replica.position is None:
         return replica.lag_s
+    if primary is None or primary.position is None:
+        return None
     return 0.0 if primary.position - replica.position <= PAGE_HEADER else replica.lag_s

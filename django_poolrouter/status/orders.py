@@ -5,7 +5,8 @@ at the file once a second, from the thread of its housekeeper: a word that pools
 each checkout would take effect a little sooner and cost every checkout something.  Its
 board says which order it carried out last, so ``poolctl`` knows when all have.
 
-Taking part is up to the settings, POOLROUTER["CONTROL"]; who may write the file may order.
+Taking part is up to the settings, POOLROUTER["CONTROL"]; the user of a process may give it
+orders, and root.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -51,10 +52,10 @@ class Orders:
         return replace(orders, drained=self.drained - {alias})
 
 
-def load(path: Path) -> Orders:
-    """Return what a file says; nothing if it is not there or is not of ours."""
+def load(path: Path, owners: Container[int] | None = None) -> Orders:
+    """Return what a file says; nothing if it is not there, or of ours, or of these users."""
     with suppress(OSError, ValueError):
-        match files.load(path):
+        match files.load(path, owners):
             case {"number": int(number), "resets": dict(resets), "drained": list(drained)} if all(
                 isinstance(n, int) and 0 <= n <= NEWEST for n in [number, *resets.values()]
             ) and all(isinstance(alias, str) for alias in drained):
@@ -63,13 +64,25 @@ def load(path: Path) -> Orders:
 
 
 def drained() -> frozenset[str]:
-    """Return the replicas that are taken out of routing, by the files that can be read.
-
-    Never fails, for each connection may ask.
-    """
+    """Return the replicas that any user's processes leave alone, by the files that can be read."""
     if not conf.takes_orders():
         return frozenset()
     return frozenset(alias for path in _known() for alias in load(path).drained)
+
+
+def drained_here() -> frozenset[str]:
+    """Return the replicas that this process is to leave alone; never fails."""
+    if not conf.takes_orders():
+        return frozenset()
+    return frozenset(alias for path in _known() for alias in load(path, _masters()).drained)
+
+
+def _masters() -> Container[int]:
+    """Return the users whose orders this process follows: its own, and root.
+
+    Anybody may make files in some of the folders, by any name.
+    """
+    return (os.getuid(), 0)
 
 
 def give(verb: str, alias: str, boards: Iterable[tuple[Path, int]]) -> int:
@@ -96,7 +109,7 @@ def give(verb: str, alias: str, boards: Iterable[tuple[Path, int]]) -> int:
         with files.locked(path.parent, PATIENCE) as is_ours:
             if not is_ours:
                 raise TimeoutError(f"{path.parent} is locked by another process")
-            before = load(path)
+            before = load(path, (user, 0))
             number = max(number, before.number + 1)
             _save(path, before.followed_by(verb, alias, number), user)
     return number
@@ -157,7 +170,7 @@ class Follower:
         self._done = done
         self._seen: dict[Path, tuple[int, int]] = {}
         # What was ordered before this process had a connection concerns others.
-        self._last = load(path).number
+        self._last = load(path, _masters()).number
         self.upkeep()
 
     def upkeep(self) -> None:
@@ -165,8 +178,8 @@ class Follower:
         seen = dict(_versions())
         if seen == self._seen:
             return
-        orders = load(self._path)
-        self._leave_out(drained())
+        orders = load(self._path, _masters())
+        self._leave_out(drained_here())
         for alias, number in orders.resets.items():
             if number > self._last:
                 self._reset(alias)

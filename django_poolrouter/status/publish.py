@@ -16,7 +16,6 @@ import logging
 import mmap
 import os
 import secrets
-import socket
 import sys
 import threading
 import time
@@ -60,7 +59,7 @@ class Publisher:
     def start(self) -> None:
         """Show all pools that are made from now on."""
         self._registry.publish = self.page
-        self._registry.drained = orders.drained
+        self._registry.drained = orders.drained_here
         self._registry.note_health = self.note_health
         self._registry.after_fork.append(self._after_fork)
         # Before the pools register theirs, so it runs after they were closed.
@@ -202,11 +201,8 @@ class Board:
 def _describe_process() -> dict[str, Any]:
     return {
         "pid": os.getpid(),
-        "host": socket.gethostname(),
         "command": _command(),
         "started_at": datetime.fromtimestamp(_started(), UTC).isoformat(timespec="seconds"),
-        "namespace": conf.namespace(),
-        "settings": conf.settings_module(),
         "takes_orders": conf.takes_orders(),
     }
 

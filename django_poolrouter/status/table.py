@@ -103,7 +103,9 @@ def _connection(connection: ConnectionReport) -> Row:
 def _session(session: ServerSession | None) -> Row:
     if session is None:
         return ("-",) * len(SESSION)
-    query = " ".join((session.query or "-").split())
+    # What is in it may come from anybody, and a terminal obeys control characters.
+    text = " ".join((session.query or "-").split())
+    query = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
     return (
         session.state,
         _or_dash(session.state_age_s),

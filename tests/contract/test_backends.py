@@ -21,6 +21,7 @@ from django.test import override_settings
 from django_poolrouter import PoolTimeout, pools
 from django_poolrouter.pooling import Lease, Pool
 from tests.conftest import Vendor
+from tests.contract.numbers import create_table
 
 SESSION_ID = {
     "postgresql": "SELECT pg_backend_pid()",
@@ -39,10 +40,7 @@ def query(sql: str, using: str = "default") -> Any:
 def numbers(vendor: Vendor, use_databases: Any) -> Any:
     """An empty table in a pooled database."""
     use_databases({"default": vendor.database(SMALL)})
-    with connection.cursor() as cursor:
-        cursor.execute("DROP TABLE IF EXISTS numbers")
-        cursor.execute("CREATE TABLE numbers (n integer PRIMARY KEY)")
-    connection.close()
+    create_table()
     return lambda: query("SELECT count(*) FROM numbers")
 
 
@@ -371,6 +369,36 @@ def test_raw_connection__is_in_autocommit_and_rolled_back(numbers: Any) -> None:
         raw.cursor().execute("BEGIN")
         raw.cursor().execute("INSERT INTO numbers VALUES (2)")
     assert numbers() == 1
+
+
+def test_raw_connection__without_a_pool_is_rolled_back_where_django_keeps_it(
+    vendor: Vendor, use_databases: Any
+) -> None:
+    use_databases({"default": vendor.database(False)})
+    create_table()
+    connection.ensure_connection()
+    with pools["default"].connection() as raw:
+        raw.cursor().execute("INSERT INTO numbers VALUES (1)")
+        raw.cursor().execute("BEGIN")
+        raw.cursor().execute("INSERT INTO numbers VALUES (2)")
+    assert connection.connection is raw
+    assert query("SELECT count(*) FROM numbers") == 1
+    with transaction.atomic():
+        insert(3)
+        with pools["default"].connection() as same:
+            assert same is raw
+    assert query("SELECT count(*) FROM numbers") == 2, "the block goes on"
+    connection.close()
+
+
+def test_raw_connection__without_a_pool_may_be_dead_in_the_end(
+    vendor: Vendor, use_databases: Any
+) -> None:
+    use_databases({"default": vendor.database(False)})
+    connection.ensure_connection()
+    with pools["default"].connection() as raw:
+        raw.close()
+    connection.connection = None
 
 
 def test_sixteen_threads__share_four_connections(vendor: Vendor, use_databases: Any) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -55,15 +55,25 @@ urlpatterns = [
     ),
     path("pools/", PoolHealthCheckView.as_view(checks=[(CHECK, {"alias": "default"})])),
 ]
-with_urls = override_settings(
-    ROOT_URLCONF=__name__,
-    ALLOWED_HOSTS=["*"],
-    INSTALLED_APPS=["django_poolrouter", "health_check"],
-    TEMPLATES=[
-        {"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True},
-    ],
-)
+with_urls = pytest.mark.usefixtures("urls")
 TINY = {"pool_size": 1, "max_overflow": 0}
+
+
+@pytest.fixture
+def urls() -> Iterator[None]:
+    """Serve what is above.
+
+    A fixture, so that it ends after ``use_databases``: settings overridden in a decorator end
+    before, and were put back when that ended, for all tests to come.
+    """
+    templates = {"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}
+    with override_settings(
+        ROOT_URLCONF=__name__,
+        ALLOWED_HOSTS=["*"],
+        INSTALLED_APPS=["django_poolrouter", "health_check"],
+        TEMPLATES=[templates],
+    ):
+        yield
 
 
 def test_check_health__finds_a_working_pool_healthy(vendor: Vendor, use_databases: Any) -> None:
@@ -100,6 +110,14 @@ def test_check_health__never_raises(use_databases: Any, tmp_path: Path) -> None:
         assert not health.healthy
         assert words in str(health.error_message)
         assert (health.connections_in_use, health.overflow_in_use) == (0, 0)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, {"ENGINE": "x"}])
+def test_check_health__of_what_is_no_pool_is_a_failure(use_databases: Any, wrong: Any) -> None:
+    use_databases({})
+    health = PoolHealthMonitor(wrong).check_health()
+    words = f"{type(wrong).__name__} is neither alias nor pool"  # a mapping may hold a password
+    assert (health.healthy, health.error_message) == (False, words)
 
 
 def test_check_health__shows_no_password(server: Vendor, use_databases: Any) -> None:

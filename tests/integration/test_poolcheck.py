@@ -71,6 +71,14 @@ def test_roles__that_are_swapped_are_unhealthy(site: Site) -> None:
     assert found["unopened"]["error"] == "is configured as a replica but follows no other server"
 
 
+def test_lag__without_the_primary_is_known_only_where_the_replica_knows_it(site: Site) -> None:
+    """PostgreSQL's knows how old its last transaction is, and an idle primary has no newer one."""
+    site.point("SERVER", "primary", PORT="1")
+    replica = site.check(code=1)["unopened"]
+    assert replica["healthy"]
+    assert (replica["lag_s"] is None) is (site.kind == "postgresql")
+
+
 def test_budget__adds_up_all_pools_on_one_server_over_all_processes(site: Site) -> None:
     for _ in range(2):
         site.host.worker().do("take")

@@ -10,6 +10,7 @@ import pytest
 
 from tests.databases import eventually
 from tests.host import Host
+from tests.servers.fixtures import NOT_TESTED
 
 
 @pytest.fixture
@@ -86,16 +87,35 @@ def test_drain__in_another_folder_holds_until_it_is_taken_back(host: Host) -> No
     assert eventually(lambda: worker.ask("read") == "unopened")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason=f"{NOT_TESTED}files of another user")
+def test_order__of_another_user_is_none(host: Host) -> None:
+    """Anybody may make files in some of the folders, by any name."""
+    nobody = 65534
+    host.worker().do("take").leave()
+    folder = host.folder / "boards"
+    project = next(folder.glob("*.retired")).name.split("-")[0]
+    forged = folder / f"{project}-{os.getuid()}.orders"
+    forged.write_text(json.dumps({"number": 1, "resets": {}, "drained": ["unopened"]}))
+    os.chown(forged, nobody, nobody)
+    assert host.worker().ask("read") == "unopened"
+    assert host.run("poolctl", "reset", "default").returncode == 0
+    assert host.worker().ask("read") == "unopened", "nor does it count when the next is given"
+    assert host.run("poolctl", "drain", "unopened").returncode == 0
+    assert host.worker().ask("read") == "default"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("reset", "nope"), "'nope' not configured"),
         (("reset", "unpooled"), "'unpooled' is not pooled"),
         (("drain", "default"), "Only a replica can be drained; 'default' is primary."),
+        (("reset", "default", "--wait=nan"), "--wait takes a number of seconds."),
+        (("reset", "default", "--wait=-1"), "--wait takes a number of seconds."),
     ],
 )
 def test_order__that_makes_no_sense_is_refused(
-    host: Host, arguments: tuple[str, str], words: str
+    host: Host, arguments: tuple[str, ...], words: str
 ) -> None:
     done = host.run("poolctl", *arguments)
     assert (done.returncode, words in done.stderr) == (1, True), done.stderr

@@ -224,6 +224,14 @@ def test_database__limits_the_report(host: Host) -> None:
     assert (wrong.returncode, "'nope' not configured" in wrong.stderr) == (1, True)
 
 
+@pytest.mark.parametrize("option", [[], ["--fail-on", "unhealthy"]])
+def test_database__without_a_pool_is_refused(host: Host, option: list[str]) -> None:
+    """Nobody would be asked, and that is not healthy."""
+    done = host.run("poolstatus", "--database", "unpooled", *option)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "CommandError: Database 'unpooled' is not pooled.\n"
+
+
 def test_watch__repeats_until_interrupted(host: Host) -> None:
     process = subprocess.Popen(
         [*INTERRUPTIBLE, "poolstatus", "--json", "--watch", "0.1"],
@@ -329,6 +337,16 @@ def test_server__tells_which_connections_it_does_not_know(host: Host, postgresql
     postgresql.sql("primary", f"SELECT pg_terminate_backend({connection['backend']}, 10000)")
     [connection] = host.connections("--server")
     assert (connection["state"], connection["server"]["state"]) == ("in_use", "gone")
+
+
+def test_query__cannot_speak_to_the_terminal(host: Host, postgresql: Any) -> None:
+    """Whoever uses the site may have chosen what is in it."""
+    settings = {"ENGINE": ENGINES["postgresql"], **postgresql.settings("primary", "postgres")}
+    host.environment["SERVER"] = json.dumps(settings)
+    worker = host.worker().do("take", "run SELECT 'clear\x1b[2J the\x9b1m bell\x07 \u202eback'")
+    shown = host.run("poolstatus", "--server").stdout
+    assert r"SELECT 'clear\x1b[2J the\x9b1m bell\x07 \u202eback'" in shown
+    worker.leave()
 
 
 @contextmanager

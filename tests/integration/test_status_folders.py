@@ -215,6 +215,28 @@ def test_disk_that_fills_up__never_ends_in_sigbus(host: Host, mount: Mount) -> N
     assert (done.returncode, done.stdout) == (0, "No space left on device\n"), done.stderr
 
 
+READ_WHILE_IT_SHRINKS = """
+import os, sys
+import django; django.setup()
+from django.core.management import call_command
+from django_poolrouter.status import layout
+parse = layout.parse_json
+def shorten_and_parse(text):
+    os.truncate(sys.argv[1], layout.HEADER)
+    return parse(text)
+layout.parse_json = shorten_and_parse
+call_command("poolstatus")
+"""
+
+
+def test_board__that_somebody_shortens_while_it_is_read_never_ends_in_sigbus(host: Host) -> None:
+    host.worker().do("take")
+    [board] = (host.folder / "boards").glob("*.board")
+    done = run_python(READ_WHILE_IT_SHRINKS, [str(board)], host.environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1 live process" in done.stdout
+
+
 def test_totals__that_cannot_be_written_are_read_from_the_boards(host: Host, mount: Mount) -> None:
     folder = mount("size=64k")
     host.environment["POOLROUTER_RUNTIME_DIR"] = str(folder)

@@ -117,6 +117,7 @@ def test_check__is_registered_and_fails_the_command(setup: Setup) -> None:
 # -- errors -----------------------------------------------------------------------------
 
 POOL = "DATABASES['default']['OPTIONS']['pool']"
+FAILS = "tests.testapp.fails"
 DEFAULT = "DATABASES['default']['ROUTER']"
 REPLICA = "DATABASES['replica1']['ROUTER']"
 
@@ -133,6 +134,8 @@ WRONG_POOLS = [
     ),
     ({"reset": "shop.nothing"}, f"{POOL}['reset']: cannot import 'shop.nothing': "),
     ({"reset": "math.pi"}, f"{POOL}['reset']: 'math.pi' is not callable."),
+    ({"reset": ".clean"}, f"{POOL}['reset']: cannot import '.clean': "),
+    ({"reset": f"{FAILS}.clean"}, f"{POOL}['reset']: cannot import '{FAILS}.clean': no engine"),
 ]
 WRONG_ROUTERS = [
     ("default", {"PIN_SECOND": 3}, f"{DEFAULT}['PIN_SECOND']: unknown option. Did you mean 'PIN_"),
@@ -176,8 +179,11 @@ WRONG_POOLROUTER = [
     (None, "POOLROUTER: must be a mapping, not None."),
     ({"PROFILE": {}}, "POOLROUTER['PROFILE']: unknown option. Did you mean 'PROFILES'?"),
     ({"routing": {}}, "POOLROUTER['routing']: unknown option. Did you mean 'ROUTING'?"),
+    ({"CONTROL": "yes"}, "POOLROUTER['CONTROL']: must be True or False, not 'yes'."),
+    ({"NAMESPACE": ["shop"]}, "POOLROUTER['NAMESPACE']: must be a text, not ['shop']."),
+    ({"RUNTIME_DIR": True}, "POOLROUTER['RUNTIME_DIR']: must be the absolute path of a folder, no"),
+    ({"RUNTIME_DIR": "run"}, "POOLROUTER['RUNTIME_DIR']: must be the absolute path of a folder, n"),
 ]
-WRONG_CONTROL = "POOLROUTER['CONTROL']: must be True or False, not 'yes'."
 WRONG_PROFILES = [
     ("web", "POOLROUTER['PROFILES']: must be a mapping of profile names to options."),
     ({"batch": {}}, "POOLROUTER['PROFILES']['batch']: is not free as a name for a profile."),
@@ -237,11 +243,6 @@ def test_wrong_profile__is_an_error(setup: Setup, profiles: Any, told: str) -> N
 def test_wrong_default_for_all_clusters__is_an_error(setup: Setup, routing: Any, told: str) -> None:
     setup.settings["POOLROUTER"] = {"ROUTING": routing}
     assert_told(setup, told, by_pool=False, by_router=True)
-
-
-def test_wrong_control__is_an_error(setup: Setup) -> None:
-    setup.settings["POOLROUTER"] = {"CONTROL": "yes"}
-    assert_told(setup, WRONG_CONTROL, by_pool=False, by_router=False)
 
 
 @pytest.mark.parametrize("seconds", [60, None, True])
@@ -450,6 +451,7 @@ def test_middleware__that_is_misplaced(setup: Setup, middleware: list[str], told
     ("change", "told"),
     [
         ({}, 1),
+        ({"PORT": 5432}, 1),
         ({"PORT": "5433"}, 0),
         ({"NAME": "another"}, 0),
         ({"OPTIONS": {"pool": False}}, 0),
@@ -457,9 +459,28 @@ def test_middleware__that_is_misplaced(setup: Setup, middleware: list[str], told
     ids=str,
 )
 def test_two_aliases__of_one_database(setup: Setup, change: Any, told: int) -> None:
-    server = {"HOST": "db", "PORT": "5432", "NAME": "shop"}
-    setup.databases["default"] |= server
-    setup.databases["orders"] |= {**server, **change}
+    server = {"ENGINE": ENGINES["postgresql"], "HOST": "db", "PORT": "5432", "NAME": "shop"}
+    setup.databases = {"default": server, "orders": {**server, **change}}
+    assert ids(setup.messages()) == ["poolrouter.W022"] * told
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "told"),
+    [
+        ("postgresql", {}, 1),
+        ("postgresql", {"pool": "batch"}, 1),
+        ("mariadb", {}, 1),
+        ("postgresql", {"service": "another"}, 0),
+        ("sqlite", {}, 0),
+    ],
+    ids=str,
+)
+def test_two_aliases__of_one_database_over_a_socket(
+    setup: Setup, kind: str, options: Any, told: int
+) -> None:
+    """A file is no server, and an option may lead to another."""
+    local = {"ENGINE": ENGINES[kind], "NAME": str(setup.folder / "shop")}
+    setup.databases = {"default": local, "orders": {**local, "OPTIONS": options}}
     assert ids(setup.messages()) == ["poolrouter.W022"] * told
 
 

@@ -20,6 +20,7 @@ from django_poolrouter.status.boards import clear_away, read_boards
 from django_poolrouter.status.orders import Orders, load
 
 WORDS = words_needed(3)
+parse = layout.parse
 PROCESS = {
     "pid": 1,
     "command": "-c",
@@ -156,6 +157,21 @@ def test_name__of_what_is_no_file_keeps_nobody_waiting(
     assert [str(path) in line for line in found.warnings] == [True] * (suffix == "board")
     assert load(path) == Orders()
     clear_away(folder, "shop")
+
+
+def test_clearing__reads_no_board_of_the_living(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every worker clears at its start, and there may be hundreds."""
+    read: list[str] = []
+    monkeypatch.setattr(layout, "parse", lambda board: read.append("board") or parse(board))
+    for name in ("shop-1_aa.board", "shop-2_bb.board"):
+        (folder / name).write_bytes(HEADER + segment())
+    with (folder / "shop-1_aa.board").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        clear_away(folder, "shop")
+    assert [path.name for path in folder.glob("*.board")] == ["shop-1_aa.board"]
+    assert read == ["board"]
 
 
 def test_clearing__never_fails(folder: Path) -> None:

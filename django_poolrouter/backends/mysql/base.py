@@ -79,8 +79,6 @@ class MySQLDriver(Driver):
         cursor = connection.cursor()
         cursor.execute(INSPECT)
         version, identity, read_only, idle_limit, everybody, account = cursor.fetchone()
-        cursor.execute("SHOW GLOBAL STATUS LIKE 'Threads_connected'")
-        connections = int(cursor.fetchone()[1])
         limits = [Limit("max_connections", everybody)]
         if account:
             limits.append(Limit("max_user_connections", account, "account"))
@@ -91,7 +89,6 @@ class MySQLDriver(Driver):
             read_only=bool(read_only),
             replicates=None if upstream is None else bool(upstream),
             lag_s=next((v for n, v in (upstream or {}).items() if n.startswith(BEHIND)), None),
-            connections=connections,
             idle_limit_s=float(idle_limit),
             limits=tuple(limits),
         )

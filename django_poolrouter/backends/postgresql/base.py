@@ -32,7 +32,6 @@ SELECT current_setting('server_version'),
        pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
                             ELSE pg_current_wal_insert_lsn() END, '0/0')::bigint,
        extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float,
-       (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
        (SELECT nullif(setting::float, 0) / 1000 FROM pg_settings
          WHERE name = 'idle_session_timeout')
 """

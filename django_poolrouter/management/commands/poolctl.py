@@ -41,6 +41,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Give the order, wait, report and exit accordingly."""
         order, alias = options["order"], options["alias"]
+        if not options["wait"] >= 0:
+            raise CommandError("--wait takes a number of seconds.")
         before = collect()
         _check(order, alias, before)
         try:

@@ -100,7 +100,10 @@ class Command(BaseCommand):
         return all(health.healthy for health in found.values())
 
     def _show(self, options: dict[str, Any], before: Report | None) -> Report:
-        report = collect(options["database"])
+        alias = options["database"]
+        report = collect(alias)
+        if alias is not None and not report.pools:
+            raise CommandError(f"Database {alias!r} is not pooled.")
         speeds: dict[str, Rates] | None = None if options["watch"] is None else {}
         if before is not None:
             speeds = rates(before, report)

@@ -141,6 +141,16 @@ def test_timeout__is_waited_for_in_full(make_pool: MakePool) -> None:
     assert_nothing_lost(pool)
 
 
+def test_time_waited__is_that_of_timeouts_too(make_pool: MakePool) -> None:
+    """As their lengths are counted: a mean of the two is one of the same callers."""
+    pool = make_pool(pool_size=1, arguments={"clock": time.monotonic_ns})
+    lease = pool.checkout()
+    with pytest.raises(PoolTimeout):
+        pool.checkout(timeout=0.05)
+    assert pool.status().waited >= 0.05
+    pool.checkin(lease)
+
+
 def test_waits__count_only_callers_who_got_what_they_waited_for(
     make_pool: MakePool, clock: ManualClock
 ) -> None:
