@@ -145,6 +145,16 @@ def test_commit_by_hand__leaves_autocommit_off(engine: str) -> None:
     assert rows() == [1]
 
 
+def test_commit_by_hand_after_a_block_that_was_closed__commits(engine: str) -> None:
+    with transaction.atomic():
+        execute("SELECT 1")
+        connection.close()
+    execute("BEGIN")
+    execute("INSERT INTO t (n) VALUES (1)")
+    connection.commit()
+    assert rows() == [1]
+
+
 def test_on_commit__runs_after_the_commit(engine: str) -> None:
     seen: list[Any] = []
     other = connections["default"].copy()
