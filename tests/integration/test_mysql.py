@@ -62,6 +62,22 @@ def test_request__costs_its_own_statements_only(mariadb_database: Any, use_datab
             assert questions(transaction.atomic(lambda: (select(), 1 / 0))) <= 4
 
 
+def test_savepoints__cost_their_own_statements_only(
+    mariadb_database: Any, use_databases: Any
+) -> None:
+    use_databases({"default": {"ENGINE": OURS, **mariadb_database}})
+
+    @transaction.atomic
+    def work() -> None:
+        transaction.atomic(select)()
+        with suppress(ZeroDivisionError), transaction.atomic():
+            raise ZeroDivisionError
+
+    questions(work)
+    # Two to begin and to end, three for the first savepoint, three for the second.
+    assert questions(work) == 8
+
+
 @pytest.mark.parametrize(
     "sql",
     ["BEGIN", "/* why */ begin", "START TRANSACTION", "SELECT 1; BEGIN", "SET autocommit=0"],

@@ -11,9 +11,10 @@ from MySQLdb.connections import Connection
 from ..watched import Part, Watched
 
 # Statements that surely begin no transaction in autocommit; not what else a BEGIN may hide
-# in, such as CALL, XA, EXECUTE or several statements at once.
+# in, such as CALL, XA, EXECUTE, ROLLBACK AND CHAIN or several statements at once.
 _HARMLESS = re.compile(
-    rb"\s*(select|insert|update|delete|replace|show|do|explain|describe|with|values)\b[^;]*\Z",
+    rb"\s*(select|insert|update|delete|replace|show|do|explain|describe|with|values"
+    rb"|savepoint|release savepoint|rollback to savepoint)\b[^;]*\Z",
     re.IGNORECASE,
 )
 # LOCK TABLES and FLUSH TABLES WITH READ LOCK, which a rollback leaves in force.
