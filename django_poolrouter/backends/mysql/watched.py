@@ -17,8 +17,8 @@ _HARMLESS = re.compile(
     rb"|savepoint|release savepoint|rollback to savepoint)\b[^;]*\Z",
     re.IGNORECASE,
 )
-# LOCK TABLES and FLUSH TABLES WITH READ LOCK, which a rollback leaves in force.
-_LOCKS = re.compile(rb"\block\b", re.IGNORECASE)
+# LOCK TABLES, FLUSH TABLES WITH READ LOCK or FOR EXPORT, which a rollback leaves in force.
+_LOCKS = re.compile(rb"\b(lock|export)\b", re.IGNORECASE)
 
 
 class WatchedConverters(Part, dict[Any, Any]):
