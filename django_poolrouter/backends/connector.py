@@ -109,10 +109,6 @@ class DjangoConnector:
         parameters = {**wrapper.pool_parameters, **wrapper.get_connection_params()}
         if wrapper.connect_timeout_option:
             parameters.setdefault(wrapper.connect_timeout_option, self._connect_timeout)
-        for name in ("password", "passwd"):
-            # A token that expires, from a cloud's or a vault's client.
-            if callable(parameters.get(name)):
-                parameters[name] = parameters[name]()
         return parameters
 
     def _choose_reset(self, how: str | Callable[[Any], object]) -> Callable[[Any], None]:
@@ -133,8 +129,21 @@ class DjangoConnector:
         self._driver.rollback(connection)
         wrapper = self._wrapper()
         vars(wrapper).update(self.facts)
-        self._driver.reset_session(connection, lambda: self._parameters(wrapper))
+        self._driver.reset_session(connection, lambda: with_password(self._parameters(wrapper)))
         wrapper.connection = connection
         wrapper.set_autocommit(True)
         wrapper.init_connection_state()
         wrapper.connection = None
+
+
+def with_password(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a driver's parameters with the password that a callable tells.
+
+    That is a token that expires, from a cloud's or a vault's client.
+    """
+    told = {
+        name: parameters[name]()
+        for name in ("password", "passwd")
+        if callable(parameters.get(name))
+    }
+    return {**parameters, **told}

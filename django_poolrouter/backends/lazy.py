@@ -60,8 +60,8 @@ class LateTransaction(_Base):
 
     def get_autocommit(self) -> bool:
         if self.connection is None:
-            if self._begins_late:
-                return False
+            if self.in_atomic_block:  # not begun yet, or closed before its end
+                return self.autocommit
             if self._can_wait():
                 return True
         return super().get_autocommit()

@@ -17,7 +17,7 @@ from ..registry import Handle, registry
 from ..servers import HANGS
 from ..statements import record_calls, record_statements, stand_in
 from . import threads
-from .connector import DjangoConnector
+from .connector import DjangoConnector, with_password
 from .creation import PooledCreation
 from .cursors import LeasedCursors, PooledSchemaEditor
 from .demotion import ErrorWatch, clear_if_demoted
@@ -211,7 +211,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
     @async_unsafe
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         failover.begin_connect(self.alias)
-        return super().get_new_connection(conn_params)
+        return super().get_new_connection(with_password(conn_params))
 
     def init_connection_state(self) -> None:
         super().init_connection_state()

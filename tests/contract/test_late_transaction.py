@@ -200,6 +200,16 @@ def test_close__poisons_a_block_that_has_not_begun() -> None:
     assert committed() == [2, 3]
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_autocommit__is_still_off_in_a_block_that_was_closed(begun: bool) -> None:
+    with transaction.atomic():
+        if begun:
+            select()
+        connection.close()
+        assert not transaction.get_autocommit()
+    assert transaction.get_autocommit()
+
+
 def test_temporary_connection__does_not_end_the_block() -> None:
     with transaction.atomic():
         with connection.temporary_connection() as cursor:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from django.db.utils import OperationalError
 
 from django_poolrouter import pools
@@ -66,6 +66,22 @@ def test_callable_password__is_asked_for_each_connection(
         connection.ensure_connection()
         connection.close()
     assert open_connections() == (2, 2)
+
+
+def test_callable_password__is_asked_for_connections_beside_the_pool(
+    server: Vendor, use_databases: Any
+) -> None:
+    options = {"password": lambda: server.settings["PASSWORD"]}
+    use_databases(
+        {
+            "default": server.database(OPTIONS=options, PASSWORD=""),
+            "unpooled": server.database(False, OPTIONS=options, PASSWORD=""),
+        }
+    )
+    with connections["unpooled"].cursor() as cursor:
+        cursor.execute("SELECT 1")
+    with connection._nodb_cursor() as cursor:  # makes and drops test databases
+        cursor.execute("SELECT 1")
 
 
 def test_callable_password_that_fails__is_the_users_error_and_takes_no_room(

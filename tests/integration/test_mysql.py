@@ -62,6 +62,22 @@ def test_request__costs_its_own_statements_only(mariadb_database: Any, use_datab
             assert questions(transaction.atomic(lambda: (select(), 1 / 0))) <= 4
 
 
+def test_savepoints__cost_their_own_statements_only(
+    mariadb_database: Any, use_databases: Any
+) -> None:
+    use_databases({"default": {"ENGINE": OURS, **mariadb_database}})
+
+    @transaction.atomic
+    def work() -> None:
+        transaction.atomic(select)()
+        with suppress(ZeroDivisionError), transaction.atomic():
+            raise ZeroDivisionError
+
+    questions(work)
+    # Two to begin and to end, three for the first savepoint, three for the second.
+    assert questions(work) == 8
+
+
 @pytest.mark.parametrize(
     "sql",
     ["BEGIN", "/* why */ begin", "START TRANSACTION", "SELECT 1; BEGIN", "SET autocommit=0"],
@@ -143,6 +159,16 @@ def test_commit_by_hand__leaves_autocommit_off(engine: str) -> None:
     execute("INSERT INTO t (n) VALUES (2)")
     transaction.rollback()
     transaction.set_autocommit(True)
+    assert rows() == [1]
+
+
+def test_commit_by_hand_after_a_block_that_was_closed__commits(engine: str) -> None:
+    with transaction.atomic():
+        execute("SELECT 1")
+        connection.close()
+    execute("BEGIN")
+    execute("INSERT INTO t (n) VALUES (1)")
+    connection.commit()
     assert rows() == [1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -307,6 +308,29 @@ def test_connection_killed_while_leased__is_the_users_error_and_gives_the_place_
     connection.close()
     assert status().checkedout == 0
     assert query(on.own_id) != session
+
+
+@pytest.mark.parametrize("leased", [False, True], ids=["idle", "leased"])
+def test_sqlite_file_that_is_replaced__is_read_from_the_next_checkout_on(
+    tmp_path: Path, use_databases: Any, leased: bool
+) -> None:
+    def make(path: Path, number: int) -> Path:
+        with closing(sqlite3.connect(path)) as file:
+            file.execute(f"CREATE TABLE numbers AS SELECT {number} AS n")
+        return path
+
+    path = make(tmp_path / "db.sqlite3", 1)
+    vendor = Vendor("sqlite", {"NAME": str(path)})
+    # A connection that is in use all the time is looked at when it comes back.
+    use_databases({"default": vendor.database({**ONE, "ping_after": 60 if leased else 0})})
+    assert query("SELECT n FROM numbers") == 1
+    if not leased:
+        connection.close()
+    make(tmp_path / "restored.sqlite3", 2).replace(path)
+    connection.close()
+    assert query("SELECT n FROM numbers") == 2
+    connection.close()
+    assert status().connects == 2
 
 
 def test_connection_killed_in_a_transaction__is_never_replayed(on: Server, use_pool: Any) -> None:

@@ -274,6 +274,7 @@ def test_session_reset_with_a_password_that_is_refused__opens_another_connection
         "LOCK TABLES resets WRITE",
         "/* why */ lock table resets read",
         "FLUSH TABLES resets WITH READ LOCK",
+        "FLUSH TABLES resets FOR EXPORT",
         "SET autocommit = 0; LOCK TABLES resets WRITE",
     ],
 )

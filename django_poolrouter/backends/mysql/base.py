@@ -239,7 +239,9 @@ class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
         would save one too, but after a deadlock or DDL inside the block the rest of it would
         be committed statement by statement.
         """
-        if self._is_atomic and self._lease is not None and self.connection is not None:
+        # A block that was closed before its end has left the note behind, and autocommit is on.
+        ends_block = self._is_atomic and not self.autocommit
+        if ends_block and self._lease is not None and self.connection is not None:
             with debug_transaction(self, "COMMIT"), self.wrap_database_errors:
                 self.connection.autocommit(True)
         else:

@@ -11,13 +11,14 @@ from MySQLdb.connections import Connection
 from ..watched import Part, Watched
 
 # Statements that surely begin no transaction in autocommit; not what else a BEGIN may hide
-# in, such as CALL, XA, EXECUTE or several statements at once.
+# in, such as CALL, XA, EXECUTE, ROLLBACK AND CHAIN or several statements at once.
 _HARMLESS = re.compile(
-    rb"\s*(select|insert|update|delete|replace|show|do|explain|describe|with|values)\b[^;]*\Z",
+    rb"\s*(select|insert|update|delete|replace|show|do|explain|describe|with|values"
+    rb"|savepoint|release savepoint|rollback to savepoint)\b[^;]*\Z",
     re.IGNORECASE,
 )
-# LOCK TABLES and FLUSH TABLES WITH READ LOCK, which a rollback leaves in force.
-_LOCKS = re.compile(rb"\block\b", re.IGNORECASE)
+# LOCK TABLES, FLUSH TABLES WITH READ LOCK or FOR EXPORT, which a rollback leaves in force.
+_LOCKS = re.compile(rb"\b(lock|export)\b", re.IGNORECASE)
 
 
 class WatchedConverters(Part, dict[Any, Any]):

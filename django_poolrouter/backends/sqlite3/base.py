@@ -19,9 +19,12 @@ class SQLiteDriver(Driver):
 
     def adopt(self, connection: Any) -> None:
         if isinstance(connection, WatchedConnection):
+            connection.note_file()
             connection.remember()
 
     def ping(self, connection: Any, timeout: float) -> bool:
+        if getattr(connection, "is_outdated", False):
+            return False
         try:
             connection.execute("SELECT 1").fetchone()
         except sqlite3.Error:
@@ -38,6 +41,8 @@ class SQLiteDriver(Driver):
             connection.isolation_level = None
         if getattr(connection, "changed", False):
             connection.restore()
+        if getattr(connection, "is_outdated", False):
+            raise RuntimeError("the database file was deleted or replaced")
 
     def forbid_writes(self, connection: Any) -> None:
         connection.execute("PRAGMA query_only = ON")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,18 @@ class WatchedConnection(sqlite3.Connection, Watched):
 
     routine = frozenset({"isolation_level"})
     beyond = ("row_factory", "text_factory", *CONTROLS)
+    path = ""
+    file: tuple[int, int] | None = None
+
+    def note_file(self) -> None:
+        """Take the file that is open now for the one that is to be read."""
+        self.path = sqlite3.Connection.execute(self, "PRAGMA database_list").fetchone()[2]
+        self.file = _file_at(self.path)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the file was deleted or replaced: what is written now, nobody would find."""
+        return self.file is not None and self.file != _file_at(self.path)
 
     def set_trace_callback(self, *args: Any, **kwargs: Any) -> None:
         self.note()
@@ -38,3 +51,11 @@ class WatchedConnection(sqlite3.Connection, Watched):
         super().set_authorizer(no)
         if self.in_transaction:  # begun where the driver does not roll back
             self.rollback()
+
+
+def _file_at(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116  # at each checkin: a Path costs thrice as much
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
