@@ -149,7 +149,8 @@ def test_unread_rows_of_a_kept_cursor__lock_no_sqlite_table(
     sqlite = Vendor("sqlite", {"NAME": str(tmp_path / "db.sqlite3")})
     use_databases({"default": sqlite.database(SMALL)})
     create_table()
-    insert(*range(1000))
+    with transaction.atomic():
+        insert(*range(1000))
     cursor = kept_cursor_from(0)
     connection.close()
     with connection.cursor() as other:
