@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.stress]
 
 POOL = {"pool_size": 2, "max_overflow": 1, "pool_timeout": 30}
 WORKERS = 2
+PATIENCE = 60  # seconds: the page has to ask workers that are as busy as they can be
 # More than a pool has connections, and enough for the page itself.
 GUNICORN = (
     *(sys.executable, "-m", "gunicorn", "tests.admin.wsgi", "--no-control-socket"),
@@ -97,23 +98,24 @@ def test_page__follows_a_site_under_load(browser: Browser, port: int) -> None:
     browser.sign_in(make_user("operator", "view_pools"))
     browser.open()
     with visited(port, "/busy/20", visitors=2):
-        eventually(lambda: browser.pool(".pools-badge", "orders") == "OK", 30)
+        eventually(lambda: browser.pool(".pools-badge", "orders") == "OK", PATIENCE)
         before = figure(browser, "checkouts")
-        eventually(lambda: figure(browser, "checkouts") > before, 30)
-        eventually(lambda: browser.pool("[data-cell=lag_s]", "orders1") != "\N{EN DASH}", 30)
+        eventually(lambda: figure(browser, "checkouts") > before, PATIENCE)
+        eventually(lambda: browser.pool("[data-cell=lag_s]", "orders1") != "\N{EN DASH}", PATIENCE)
     with visited(port, "/busy/200", visitors=20):
-        eventually(lambda: browser.pool(".pools-badge", "orders") == "Full, callers wait", 30)
+        eventually(lambda: browser.pool(".pools-badge", "orders") == "Full, callers wait", PATIENCE)
         assert browser.text("[data-alarm]").startswith("Callers wait: orders")
         bar = "[data-key=orders] .pools-used"
-        eventually(lambda: browser.find(bar).get_attribute("width") == "100.0", 30)
+        eventually(lambda: browser.find(bar).get_attribute("width") == "100.0", PATIENCE)
         assert browser.style(bar, "fill") != browser.style("[data-key=default] .pools-used", "fill")
         assert browser.text("[data-summary]") == f"{WORKERS} live processes"
         assert int(browser.pool(".pools-wide .pools-value", "orders")) <= 3 * WORKERS
-    eventually(lambda: browser.pool("[data-cell=waiting]", "orders") == "0", 30)
-    eventually(lambda: browser.pool(".pools-badge", "orders") == "OK", 30)
+        # At the first look that finds callers waiting, they wait since just now.
+        for name in ("in_use", "waiting", "oldest_wait_s"):
+            eventually(lambda name=name: len(points(browser, "orders", name)) > 1, PATIENCE)
+    eventually(lambda: browser.pool("[data-cell=waiting]", "orders") == "0", PATIENCE)
+    eventually(lambda: browser.pool(".pools-badge", "orders") == "OK", PATIENCE)
     assert browser.pool("[data-peak=waiting]", "orders").startswith("peak ")
-    for name in ("in_use", "waiting", "oldest_wait_s"):
-        assert len(points(browser, "orders", name)) > 1, "the chart goes up and down"
     assert browser.complaints() == []
 
 
@@ -124,18 +126,18 @@ def test_page__draws_the_lag_of_a_replica(
     replica = site.node("orders1")
     with visited(port, "/busy/20", visitors=2):
         browser.open()
-        eventually(lambda: browser.pool("[data-cell=lag_s]", "orders1") == "none", 30)
+        eventually(lambda: browser.pool("[data-cell=lag_s]", "orders1") == "none", PATIENCE)
         postgresql.sql(replica, "SELECT pg_wal_replay_pause()")
         try:
             # Something that the replica lacks.
             postgresql.sql("primary", "SELECT pg_logical_emit_message(true, 'lag', 'x')")
-            eventually(lambda: browser.pool(".pools-badge", "orders1") == "Lags behind", 30)
+            eventually(lambda: browser.pool(".pools-badge", "orders1") == "Lags behind", PATIENCE)
             assert browser.pool("[data-cell=lag_s]", "orders1").endswith(" s")
             seen = eventually(lambda: metric(port, "poolrouter_replica_lag_seconds", "orders1"))
             assert seen > 1
         finally:
             postgresql.sql(replica, "SELECT pg_wal_replay_resume()")
-        eventually(lambda: browser.pool(".pools-badge", "orders1") == "OK", 30)
+        eventually(lambda: browser.pool(".pools-badge", "orders1") == "OK", PATIENCE)
     assert len(points(browser, "orders1", "lag_s")) > 1
     assert browser.pool("[data-peak=lag_s]", "orders1").startswith("peak ")
 
