@@ -49,7 +49,7 @@ urlpatterns = [
     path(
         "quick/",
         HealthCheckView.as_view(
-            checks=[(CHECK, {"alias": "default", "timeout": timedelta(seconds=0.1)})]
+            checks=[(CHECK, {"alias": "default", "timeout": timedelta(seconds=1)})]
         ),
         name="quick",
     ),
@@ -91,9 +91,9 @@ def test_check_health__finds_a_working_pool_healthy(vendor: Vendor, use_database
 def test_check_health__tells_of_an_exhausted_pool(vendor: Vendor, use_databases: Any) -> None:
     use_databases({"default": vendor.database(TINY)})
     with pools["default"].connection():
-        health = PoolHealthMonitor("default", timeout=0.1).check_health()
+        health = PoolHealthMonitor("default", timeout=1).check_health()
     assert not health.healthy
-    assert "no connection within 0.09 s" in str(health.error_message)
+    assert "no connection within 0.9 s" in str(health.error_message)
     assert (health.connections_in_use, health.connections_available) == (1, 0)
 
 
@@ -157,7 +157,7 @@ def test_check_health__is_bounded_by_its_timeout(
     proxy.mode = "pass"
     proxy.drop()
     eventually(lambda: threading.active_count() <= threads, 30)
-    assert monitor.is_healthy()
+    eventually(monitor.is_healthy)
 
 
 def test_check_health__works_without_a_pool(vendor: Vendor, use_databases: Any) -> None:
@@ -190,7 +190,7 @@ def test_view__fails_within_the_timeout_when_exhausted(vendor: Vendor, use_datab
     connection.ensure_connection()
     response = Client().get("/quick/?format=json")
     assert response.status_code == 500
-    assert "no connection within 0.09 s" in response.content.decode()
+    assert "no connection within 0.9 s" in response.content.decode()
 
 
 @with_urls
