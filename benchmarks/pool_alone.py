@@ -15,6 +15,7 @@ from django_poolrouter.pooling import Page, Pool, PoolConfig
 from django_poolrouter.pooling.counters import words_needed
 
 TIMES = 20_000
+ROUNDS = 25
 
 
 class Connector:
