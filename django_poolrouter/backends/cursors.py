@@ -31,13 +31,17 @@ class LeasedCursors(_Base):
         _thread_sharing_count: int
 
         def _give_back(self, lease: Lease) -> None: ...
+        def _resume(self) -> None: ...
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._ends_early = False  # hold is "transaction"
-        self._cursors: set[ref[Any]] = set()
-        # Cursors opened outside a transaction, and others that need the lease to go on.
+        # A lease has ended early, and nothing has happened since.
+        self._rests = False
+        # What needs the lease to go on: where it ends early, the open cursors, but for those of a
+        # transaction.
         self._holders: set[object] = set()
+        self._cursors: set[ref[Any]] = set()  # all other open cursors
         self._busy = 0  # parts of this code that need it, one within the other
 
     def hold_for(self, holder: object) -> None:
@@ -51,14 +55,16 @@ class LeasedCursors(_Base):
 
     def _end_early(self) -> None:
         if (
-            self._ends_early
+            not self._holders
+            and self._ends_early
             and self._lease is not None
             and self.autocommit
-            and not (self._holders or self._busy or self.in_atomic_block)
+            and not (self._busy or self.in_atomic_block)
             # No thread ends what another may just begin to use.
             and self._thread_ident == get_ident()
             and not self._thread_sharing_count
         ):
+            self._rests = not self.errors_occurred
             self._give_back(self._lease)
 
     # -- cursors -------------------------------------------------------------------------
@@ -68,48 +74,49 @@ class LeasedCursors(_Base):
             return super()._cursor(name)  # type: ignore[misc]  # not in the stubs
         self._busy += 1
         try:
+            if self._rests and self.connection is None:
+                self._resume()
             return super()._cursor(name)  # type: ignore[misc]  # not in the stubs
         finally:
             self._busy -= 1
-            self._end_early()
+            if not self._holders:
+                self._end_early()
 
     def _prepare_cursor(self, cursor: Any) -> Any:
         prepared = super()._prepare_cursor(cursor)  # type: ignore[misc]  # not in the stubs
         if self._lease is not None:
             if self._ends_early and self.autocommit and not self.in_atomic_block:
-                known = ref(cursor, self._dropped)
-                self._holders.add(known)
+                # Garbage-collected, it lets go within any code of this thread: the pool minds that.
+                self._holders.add(ref(cursor, self.let_go))
                 prepared.close = partial(self._close_cursor, cursor)
             else:
-                known = ref(cursor, self._cursors.discard)
-            self._cursors.add(known)
+                self._cursors.add(ref(cursor, self._cursors.discard))
         return prepared
 
     def _close_cursor(self, cursor: Any) -> None:
         try:
             cursor.close()
+        except Exception:
+            with self.wrap_database_errors:
+                raise
         finally:
             known = ref(cursor)
             if known in self._holders:  # not of an earlier lease
-                self._cursors.discard(known)
-                self.let_go(known)
-
-    def _dropped(self, cursor: ref[Any]) -> None:
-        # Garbage-collected, maybe within any code of this thread: the pool minds that.
-        self._cursors.discard(cursor)
-        self.let_go(cursor)
+                self._holders.discard(known)
+                self._end_early()
 
     def _close_cursors(self) -> None:
         """Close what is left open, with what it holds of the connection."""
-        left = [cursor for one in list(self._cursors) if (cursor := one()) is not None]
+        known = [one for one in (*self._cursors, *self._holders) if isinstance(one, ref)]
+        left = [cursor for one in known if (cursor := one()) is not None]
         self._forget_cursors()
         driver = self.driver_class()
         for cursor in left:
             driver.close_cursor(cursor)
 
     def _forget_cursors(self) -> None:
-        self._holders -= self._cursors
         self._cursors.clear()
+        self._holders = {one for one in self._holders if not isinstance(one, ref)}
 
     # -- what lies between statements, and needs the same connection -----------------------
 

@@ -39,6 +39,7 @@ class LateTransaction(_Base):
 
     if TYPE_CHECKING:
         _informed_by: DatabasePool | None
+        _rests: bool
 
         @property
         def database_pool(self) -> DatabasePool | None: ...
@@ -88,6 +89,7 @@ class LateTransaction(_Base):
         return super().temporary_connection()
 
     def _begin_late(self) -> None:
+        self._rests = False
         self.forget_block()
         self.run_on_commit = []
         self.autocommit = False

@@ -43,11 +43,7 @@ class Mirror(_Base):
 
     _borrows = False
     _begins_late: bool
-
-    # Not ensure_connection(), which Django's tests, and other packages, replace.
-    def _cursor(self, name: str | None = None) -> Any:
-        self.follow_primary()
-        return super()._cursor(name)  # type: ignore[misc]  # not in the stubs
+    _rests: bool
 
     def follow_primary(self) -> None:
         """Have the primary's connection if this is a mirror, and the time has come."""
@@ -62,7 +58,7 @@ class Mirror(_Base):
         if self.connection is not primary.connection:
             self._close()
             self.connection, self._borrows = primary.connection, True
-            self._begins_late = False
+            self._begins_late = self._rests = False
             # If it is in a transaction already, then that goes on, as a part of the primary's.
             self.autocommit = not self.in_atomic_block
             record_statements(self)

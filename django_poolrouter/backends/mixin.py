@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from os import getpid
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
 
     def forget_lease(self) -> None:
         """In a forked child: drop what belongs to the parent."""
+        self._rests = False
         if self._lease is None:
             return
         self.connection = None
@@ -144,6 +146,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             self._connect()
 
     def _connect(self) -> None:
+        self._rests = False
         pool = self.database_pool
         if pool is None:
             record_statements(self)
@@ -162,7 +165,11 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         self.close_at = None if max_age is None else now + max_age
         self._busy += 1
         try:
-            lease = self._lease = self._checkout(pool, now)
+            try:
+                lease = self._lease = pool.checkout()
+            except Exception as error:
+                self._note_failed_checkout(error, now)
+                raise
             self.connection = lease.connection
             self.autocommit = True
             if self._informed_by is not pool:
@@ -174,12 +181,29 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             self._busy -= 1
         self.run_on_commit = []
 
-    def _checkout(self, pool: DatabasePool, began: float) -> Lease:
+    def _resume(self) -> None:
+        """Take a connection again where an early end was the last that happened.
+
+        All else that connecting does, and costs as much as the checkout, was done before it, and
+        is undone by nothing that leaves ``_rests``: it is the same request still.
+        """
+        handle = self._handle
+        if handle is None or handle.pool is None or handle.pid != getpid():
+            return  # to connect as ever
+        began = time.monotonic()
         try:
-            return pool.checkout()
-        except self.Database.Error as error:  # type: ignore[attr-defined]  # not in the stubs
+            lease = self._lease = handle.pool.checkout()
+        except Exception as error:
+            with self.wrap_database_errors:
+                self._note_failed_checkout(error, began)
+                raise
+        self.connection = lease.connection
+        if connection_created.receivers:
+            connection_created.send(sender=self.__class__, connection=self)
+
+    def _note_failed_checkout(self, error: Exception, began: float) -> None:
+        if isinstance(error, self.Database.Error):  # type: ignore[attr-defined]  # not in the stubs
             failover.eject(self.alias, error, hangs=time.monotonic() - began >= HANGS)
-            raise
 
     def _inform(self, pool: DatabasePool) -> None:
         """Set on this wrapper what opening a connection would have set."""
@@ -192,6 +216,9 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         self._informed_by = pool
 
     def _cursor(self, name: str | None = None) -> Any:
+        # Not in ensure_connection(), which Django's tests, and other packages, replace.
+        if conf.TEST_MIRROR in self.settings_dict:
+            self.follow_primary()
         try:
             cursor = super()._cursor(name)
         except (OperationalError, InterfaceError) as error:
@@ -220,6 +247,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
 
     @async_unsafe
     def close(self) -> None:
+        self._rests = False
         if self._lease is None and not self._begins_late:
             super().close()
             return
@@ -242,12 +270,14 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
     def _give_back(self, lease: Lease) -> None:
         # A failed health check closes; and whoever put another connection in the place of
         # ours knew why.
-        broken = self._is_broken or self.connection is not lease.connection
+        entry = lease.entry
+        assert entry is not None, "bug: somebody else checked the lease in"
+        broken = self._is_broken or self.connection is not entry.connection
         # Leave the connection first: inside atomic() Django goes on with wrapper.connection,
         # and by then another thread may hold it.
         self.connection = self._lease = None
         try:
-            if self._cursors:
+            if self._cursors or self._holders:
                 self._close_cursors()
             if self.was_refused and not broken:
                 clear_if_demoted(self, lease)
@@ -258,13 +288,14 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             broken = True
             raise
         finally:
-            lease.pool.checkin(lease, broken=broken)
+            entry.pool.checkin(lease, broken=broken)
 
     @cached_property
     def wrap_database_errors(self) -> ErrorWatch:
         return ErrorWatch(self)
 
     def close_if_unusable_or_obsolete(self) -> None:
+        self._rests = False  # the request is over
         if self._lease is None or self.close_at is None or time.monotonic() < self.close_at:
             super().close_if_unusable_or_obsolete()
         elif self.errors_occurred and self.autocommit and not self.is_usable():

@@ -49,7 +49,7 @@ class Books:
         # Guards all that follows, but for what is said of idle and is_tight.  It knows its
         # owner because the garbage collector may run a finalizer in the middle of a method,
         # and that may check a connection in: see is_mine.
-        self.lock = threading.RLock()
+        self.renew_lock()
         self.entries: set[Entry] = set()
         self.waiters = WaitQueue()
         self.opening = 0
@@ -63,10 +63,11 @@ class Books:
         # or there are more than are kept.  Read without the lock.
         self.is_tight = False
 
-    @property
-    def is_mine(self) -> bool:
-        """Tell whether this thread is in the middle of a method of these books."""
-        return self.lock._is_owned()  # type: ignore[attr-defined,no-any-return]
+    def renew_lock(self) -> None:
+        """Make the lock, or make it anew in a forked child."""
+        self.lock = threading.RLock()
+        # Tells whether this thread is in the middle of a method of these books.
+        self.is_mine: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
 
     def status(self, now: int) -> PoolStatus:
         """Return the figures at the monotonic time ``now`` (ns)."""
@@ -88,9 +89,13 @@ class Books:
             if self.closed:
                 raise PoolClosed(f"pool {self.name!r} is closed")
             self.waiters.join(waiter)
-            self.match()
+            in_line = len(self.waiters)
+            if in_line == 1:
+                self.match()
+            else:  # there was nothing for those who stand before
+                self._words[counters.WAITING] = in_line
             limit = self.config.max_waiting
-            if not limit or len(self.waiters) <= limit or waiter.grant is not None:
+            if not limit or in_line <= limit or waiter.grant is not None:
                 return waiter
             self.waiters.leave(waiter)
             self._note()
@@ -172,12 +177,15 @@ class Books:
         return self.opening < MAX_OPENING and taken < self.config.max
 
     def _note(self) -> None:
-        """Write down what changes with the queue; the caller holds the lock."""
-        first = self.waiters.first()
+        """Write down what callers and other processes look at; the caller holds the lock."""
+        self._note_queue()
+        self._words[counters.OPENING] = self.opening
+
+    def _note_queue(self) -> None:
+        first = next(iter(self.waiters), None)
         self.is_tight = first is not None or len(self.entries) > self.config.pool_size
         self._words[counters.OLDEST_WAIT] = first.since if first else 0
         self._words[counters.WAITING] = len(self.waiters)
-        self._words[counters.OPENING] = self.opening
 
     def _figures(self, now: int) -> str:
         """Return the figures for an error message; the caller holds the lock."""
@@ -233,7 +241,7 @@ class Books:
                 return False
             if self.waiters:
                 self.waiters.next().give(entry)
-                self._note()
+                self._note_queue()
             elif len(self.entries) > self.config.pool_size:
                 self._remove(entry)
                 return False

@@ -31,9 +31,9 @@ class Entry:
         "created",
         "expires",
         "generation",
+        "has_news",
         "holder",
         "pool",
-        "readable",
         "reported_use",
         "used",
         "uses",
@@ -47,7 +47,7 @@ class Entry:
         generation: int,
         created: int,
         expires: int,
-        readable: Probe,
+        has_news: Probe | None,
         backend: int = 0,
     ) -> None:
         """Make the record of a connection that was just opened; times are monotonic ns."""
@@ -56,7 +56,7 @@ class Entry:
         self.generation = generation
         self.created = created
         self.expires = expires
-        self.readable = readable
+        self.has_news = has_news
         self.backend = backend
         self.used = created
         self.uses = 0
@@ -110,8 +110,8 @@ class Lease:
         return self.entry.pool
 
 
-def readable_probe(fileno: int | None) -> Probe:
-    """Return a function of 0 that tells, in a fraction of a microsecond, if a socket has news.
+def news_probe(fileno: int | None) -> Probe | None:
+    """Return a function of 0 that tells in a microsecond if a socket has news; None if none can.
 
     A server that hung up makes its socket readable, so silence means alive as far as this
     host knows.  The converse does not hold: NOTIFY, notices and TLS records make a healthy
@@ -120,7 +120,7 @@ def readable_probe(fileno: int | None) -> Probe:
     # Looked up now: under gevent select.poll exists only in its patched form, or not at all.
     make_poll = getattr(select, "poll", None)
     if fileno is None or make_poll is None:
-        return bool  # of 0: never news
+        return None
     poll = make_poll()
     poll.register(fileno, select.POLLIN | select.POLLPRI)
     probe: Probe = poll.poll  # of 0 milliseconds: a list, empty without news

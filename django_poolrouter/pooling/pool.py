@@ -114,10 +114,11 @@ class Pool:
         else:
             try:
                 now = self._clock()
+                has_news = entry.has_news
                 is_sound = (
                     now < entry.expires
                     and now - entry.used < self._ping_after
-                    and not entry.readable(0)
+                    and (has_news is None or not has_news(0))
                 )
             except BaseException:
                 self._stock.retire(entry, counters.LOST)
@@ -151,21 +152,21 @@ class Pool:
             what = "was checked in twice" if entry is None else "was expected, not another's"
             raise PoolError(f"bug: a lease of pool {self.name!r} {what}")
         lease.entry = None
-        try:
-            if not broken:
+        if not broken:
+            try:
                 self._reset(entry.connection)
-        except NoReset:
-            entry.expires = min(entry.expires, EXPIRED)
-        except Exception:
-            logger.debug("pool %s: reset failed, closing %r", self.name, entry, exc_info=True)
-            broken = True
-        except BaseException:
-            self._take_back(entry, broken=True)
-            raise
+            except NoReset:
+                entry.expires = min(entry.expires, EXPIRED)
+            except Exception:
+                logger.debug("pool %s: reset failed, closing %r", self.name, entry, exc_info=True)
+                broken = True
+            except BaseException:
+                self._take_back(entry, self._clock(), broken=True)
+                raise
+        now = entry.used = self._clock()
         books = self._books
-        entry.used = now = self._clock()
-        if broken or books.is_tight or now >= entry.expires:
-            self._take_back(entry, broken=broken)
+        if books.is_tight or broken or now >= entry.expires:
+            self._take_back(entry, now, broken=broken)
             return
         entry.cell[SINCE] = -now
         self._idle.append(entry)
@@ -204,7 +205,7 @@ class Pool:
         The lock may have been held by a thread that does not exist here.  The pool must
         not be used afterwards, but for the checkins of blocks that the child leaves.
         """
-        self._books.lock = threading.RLock()
+        self._books.renew_lock()
         for entry in list(self._books.entries):
             self._connector.abandon(entry.connection)
 
@@ -212,7 +213,8 @@ class Pool:
 
     def _queue(self, timeout: float | None) -> Entry:
         """Wait in turn for an entry, or for the right to open one."""
-        self._collect()
+        if self._given_up:
+            self._collect()
         return self._take(self._books.join(self._clock()), timeout)
 
     def _examine(self, entry: Entry, now: int, timeout: float | None) -> Entry:
@@ -227,22 +229,23 @@ class Pool:
             if waiter.grant is None:
                 self._wait(waiter, limit)
             grant = waiter.grant
-            if isinstance(grant, Permit):
+            if isinstance(grant, Entry):
+                fault = self._stock.fault(grant, self._clock())
+                if not fault:
+                    return grant
+                waiter = self._replace(grant, fault, waiter.since)
+            elif isinstance(grant, Permit):
                 return self._stock.open()
-            if not isinstance(grant, Entry):
+            else:
                 assert grant is not None
                 raise grant
-            fault = self._stock.fault(grant, self._clock())
-            if not fault:
-                return grant
-            waiter = self._replace(grant, fault, waiter.since)
 
     def _wait(self, waiter: Waiter, timeout: float) -> None:
         """Wait for the grant; whatever happens, it is not lost."""
         # What was spent on testing a connection in vain counts too.
         left = timeout - (self._clock() - waiter.since) / SECOND
         try:
-            while not waiter.wait(max(0.0, min(left, COLLECT_EVERY))):
+            while not waiter.wait(min(left, COLLECT_EVERY) if left > 0 else 0.0):
                 left -= COLLECT_EVERY
                 if left <= 0:
                     break
@@ -258,7 +261,7 @@ class Pool:
         """Pass on what a waiter was granted who is not there to take it."""
         entry = self._books.withdraw(waiter)
         if entry is not None:
-            self._take_back(entry)
+            self._take_back(entry, self._clock())
 
     def _replace(self, entry: Entry, fault: int, since: int) -> Waiter:
         """Close a faulty entry; return the waiter that stands first in the queue for it."""
@@ -281,16 +284,15 @@ class Pool:
 
     # -- checkin, when there is more to do than to append ------------------------------------
 
-    def _take_back(self, entry: Entry, *, broken: bool = False) -> None:
+    def _take_back(self, entry: Entry, now: int, *, broken: bool = False) -> None:
         """Give the entry to the first waiter, or to the idle ones, or close it."""
         books = self._books
-        if books.is_mine:
+        if books.is_mine():
             # The garbage collector runs a finalizer in the middle of the books.
             if broken:
                 entry.expires = CLEARED
             self.give_up(Lease(entry))
             return
-        now = self._clock()
         if broken:
             self._stock.retire(entry, counters.LOST)
         elif now >= entry.expires:
@@ -335,4 +337,4 @@ class Pool:
                 now = self._clock()
                 self._fill_after = now + min((now - began) * PAUSE_FACTOR, ns(MAX_PAUSE))
                 return
-            self._take_back(entry)
+            self._take_back(entry, self._clock())

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from . import counters
 from .books import Books
 from .connector import Connector
-from .entry import CLEARED, Entry, readable_probe
+from .entry import CLEARED, Entry, news_probe
 from .errors import PoolClosed
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Stock:
         try:
             connection = self._connector.open()
             try:
-                readable = readable_probe(self._connector.fileno(connection))
+                has_news = news_probe(self._connector.fileno(connection))
                 backend = self._connector.backend_id(connection)
             except BaseException:
                 self._shut(connection)
@@ -88,7 +88,7 @@ class Stock:
             generation=generation,
             created=now,
             expires=now + self._lifetime(),
-            readable=readable,
+            has_news=has_news,
             backend=backend,
         )
         self._books.add(entry)
@@ -113,7 +113,7 @@ class Stock:
         if now >= entry.expires:
             return why_expired(entry)
         try:
-            if not entry.readable(0) and now - entry.used < self.ping_after:
+            if now - entry.used < self.ping_after and not (entry.has_news and entry.has_news(0)):
                 return 0
             if self._connector.ping(entry.connection, self._config.ping_timeout):
                 return 0

@@ -39,7 +39,7 @@ class Waiter:
 
     def wait(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds and tell whether the grant came."""
-        return self._event.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
+        return self._event.acquire(timeout=timeout)
 
 
 class WaitQueue(OrderedDict[Waiter, None]):
@@ -63,7 +63,3 @@ class WaitQueue(OrderedDict[Waiter, None]):
     def next(self) -> Waiter:
         """Take the first out of the queue."""
         return self.popitem(last=False)[0]
-
-    def first(self) -> Waiter | None:
-        """Return the first, who stays in the queue."""
-        return next(iter(self), None)

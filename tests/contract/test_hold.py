@@ -5,12 +5,22 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import DatabaseError, Error, connection, connections, models, transaction
+from django.db import (
+    DatabaseError,
+    Error,
+    OperationalError,
+    connection,
+    connections,
+    models,
+    transaction,
+)
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.test import Client
@@ -46,6 +56,18 @@ def in_a_thread(work: Any) -> Any:
     thread.start()
     thread.join()
     return found[0]
+
+
+@contextmanager
+def changed_pool(**options: Any) -> Iterator[None]:
+    """Have other options of the pool in the settings."""
+    settings = connection.settings_dict
+    before = settings["OPTIONS"]
+    settings["OPTIONS"] = {**before, "pool": {**before["pool"], **options}}
+    try:
+        yield
+    finally:
+        settings["OPTIONS"] = before
 
 
 def test_cursor__gives_the_connection_back_when_it_closes() -> None:
@@ -357,6 +379,57 @@ def test_connection_created__is_sent_for_each_statement() -> None:
         connection_created.disconnect(note)
     assert len(sent) == checkouts() - before == 3
     assert None not in sent
+
+
+def test_full_pool_between_statements__is_an_error_and_the_end_of_nothing() -> None:
+    with changed_pool(pool_timeout=0.1):
+        connection.close()
+        assert select() == []
+        with pools["default"].connection(), pytest.raises(OperationalError, match="waited"):
+            select()
+        assert select() == []
+    assert leased() == 0
+
+
+def test_failed_connect_between_statements__is_djangos_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert select() == []
+    connection.close_pool()
+
+    def refuse(*args: Any) -> Any:
+        raise connection.Database.OperationalError("no server")
+
+    with monkeypatch.context() as context:
+        context.setattr(type(connections["default"]), "get_new_connection", refuse)
+        with pytest.raises(OperationalError, match="no server"):
+            select()
+    assert select() == []
+
+
+def test_settings_that_change__count_from_the_next_request_on() -> None:
+    assert select() == []
+    pool = pools["default"]
+    before = pool.status().checkouts
+    with changed_pool(pool_timeout=9):
+        assert select() == []
+        assert pool.status().checkouts == before + 1
+        connection.close_if_unusable_or_obsolete()
+        assert select() == []
+        assert pool.status().checkouts == before + 1
+
+
+def test_next_statement__goes_through_what_forbids_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert select() == []
+
+    def forbid(self: Any) -> None:  # as pytest-django does outside of database tests
+        raise RuntimeError("not here")
+
+    with monkeypatch.context() as context:
+        context.setattr(BaseDatabaseWrapper, "ensure_connection", forbid)
+        with pytest.raises(RuntimeError, match="not here"):
+            select()
+    assert (leased(), raw()) == (0, None)
 
 
 def test_thread_that_ends_with_an_open_cursor__gives_it_back() -> None:

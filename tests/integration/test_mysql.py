@@ -205,3 +205,32 @@ def test_new_wrapper__asks_the_server_nothing(mariadb_database: Any, use_databas
 
     assert questions(lambda: (connection.close(), in_a_thread())) == 1
     assert pools["default"].status().connects == 1
+
+
+def test_results__are_read_one_after_another(engine: str) -> None:
+    with connection.cursor() as cursor:
+        for _ in range(2):
+            cursor.execute("SELECT 1; SELECT 2, 3; DO 0")
+            assert cursor.fetchall() == ((1,),)
+            assert cursor.nextset() == 1
+            assert cursor.fetchall() == ((2, 3),)
+            assert cursor.nextset() == 1
+            assert cursor.nextset() is None
+            # The next statement throws away what is left of this one.
+            cursor.execute("SELECT 4; SELECT 5")
+        cursor.execute("SELECT 6")
+        assert cursor.fetchall() == ((6,),)
+        assert cursor.nextset() is None
+        cursor.execute("SELECT 7; SELECT 8")
+    assert execute("SELECT 9") == ((9,),)
+
+
+def test_results_of_a_procedure__end_with_its_status(engine: str) -> None:
+    execute("DROP PROCEDURE IF EXISTS two")
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE PROCEDURE two() BEGIN SELECT 1; SELECT 2; END")
+        cursor.callproc("two")
+        found = [cursor.fetchall()]
+        while cursor.nextset():
+            found.append(cursor.fetchall())
+    assert found == [((1,),), ((2,),), ()]

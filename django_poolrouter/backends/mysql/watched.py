@@ -84,6 +84,19 @@ class WatchedConnection(Connection, Watched):
         self.__dict__["may_have_rows"] = False
         return result
 
+    if hasattr(Connection, "more_results"):  # mysqlclient 2.3
+
+        def next_result(self) -> int:
+            """Go to the next result of the statement: 0 if there is one, -1 if not.
+
+            A cursor asks twice for each statement.  The driver gives up the GIL to say no,
+            which among many threads costs more than the rest of its work.
+            """
+            if not self.may_have_rows and not self.more_results():
+                return -1
+            found: int = super().next_result()  # type: ignore[no-untyped-call]
+            return found
+
     def set_character_set(self, charset: str, collation: str | None = None) -> None:
         self.has_other_identity = True
         super().set_character_set(charset, collation)
