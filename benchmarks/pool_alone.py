@@ -14,8 +14,8 @@ from benchmarks.rounds import compare, nanoseconds, ratio, verdict
 from django_poolrouter.pooling import Page, Pool, PoolConfig
 from django_poolrouter.pooling.counters import words_needed
 
-TIMES = 20_000
-ROUNDS = 25
+TIMES = 2_000
+ROUNDS = 250  # short ones: within some 40 ms the machine seldom changes its speed
 
 
 class Connector:
@@ -93,8 +93,8 @@ def lines() -> Iterator[str]:
     psycopg, close = psycopgs()
     cycles = {"ours": ours(), "psycopg_pool": psycopg, "QueuePool": sqlalchemys()}
     for cycle in cycles.values():
-        nanoseconds(cycle, TIMES // 4)  # warm up
-    found = compare({n: lambda c=c: nanoseconds(c, TIMES) for n, c in cycles.items()})
+        nanoseconds(cycle, TIMES)  # warm up
+    found = compare({n: lambda c=c: nanoseconds(c, TIMES) for n, c in cycles.items()}, ROUNDS)
     close()
     for name, values in found.items():
         yield f"      {name}: {statistics.median(values):.0f} ns"
