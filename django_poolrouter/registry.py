@@ -46,17 +46,17 @@ Publish = Callable[[DatabasePool, PoolConfig], Page]
 class Handle:
     """A wrapper's way to its pool, good while settings and process stay what they were."""
 
-    __slots__ = ("_settings", "pid", "pool")
+    __slots__ = ("_pid", "_settings", "pool")
 
     def __init__(self, settings: Settings, pool: DatabasePool | None) -> None:
         self._settings = settings
-        self.pid = os.getpid()
+        self._pid = os.getpid()
         self.pool = pool
 
     def fits(self, settings: Settings) -> bool:
         """Tell whether the settings are still those that the pool was found with."""
         # The process id too: uWSGI forks without running Python's hooks.
-        return self._settings == settings and self.pid == os.getpid()
+        return self._settings == settings and self._pid == os.getpid()
 
 
 class Registry:

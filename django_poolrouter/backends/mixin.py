@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from os import getpid
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -188,7 +187,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         is undone by nothing that leaves ``_rests``: it is the same request still.
         """
         handle = self._handle
-        if handle is None or handle.pool is None or handle.pid != getpid():
+        if handle is None or handle.pool is None or not handle.fits(self.settings_dict):
             return  # to connect as ever
         began = time.monotonic()
         try:
