@@ -45,6 +45,7 @@ def check_settings(
         *_check_sessions(replicated),
         *_check_mirrors(replicated),
         *_check_positions(replicated),
+        *_check_leftovers(),
         *check_deployment(clusters, MIDDLEWARE),
     ]
 
@@ -200,6 +201,16 @@ def _check_positions(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
                 "however far its replicas are behind.",
                 hint='Use our engines for PostgreSQL, MySQL or MariaDB, or READ_YOUR_WRITES "pin".',
                 id="poolrouter.I001",
+            )
+
+
+def _check_leftovers() -> Iterator[CheckMessage]:
+    for alias, database in conf.databases().items():
+        if "POOL_OPTIONS" in database and conf.backend(database["ENGINE"]) is not None:
+            yield Warning(
+                f"DATABASES[{alias!r}] has POOL_OPTIONS, which nobody reads under this ENGINE.",
+                hint="Move them into OPTIONS['pool'], as in 'pool_size' for POOL_SIZE.",
+                id="poolrouter.W014",
             )
 
 

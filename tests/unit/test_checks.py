@@ -494,6 +494,14 @@ def test_pool_of_ours__under_a_stock_engine(setup: Setup, pool: Any, told: int) 
     assert ids(setup.messages()) == ["poolrouter.W023"] * told
 
 
+def test_options_of_another_package__are_told_of(setup: Setup) -> None:
+    setup.databases["orders"]["POOL_OPTIONS"] = {"POOL_SIZE": 10}
+    setup.databases["other"] = {"ENGINE": STOCK, "NAME": ":memory:", "POOL_OPTIONS": {}}
+    [warning] = setup.messages()
+    assert warning.id == "poolrouter.W014"
+    assert "'orders'" in warning.msg
+
+
 def test_runtime_dir__that_cannot_be_made(setup: Setup) -> None:
     (setup.folder / "file").touch()
     setup.settings["POOLROUTER"] = {"RUNTIME_DIR": str(setup.folder / "file" / "run")}
