@@ -1,4 +1,4 @@
-"""What a request costs through Django, each contestant in a process of its own.
+"""What a request costs through Django; contestants take turns of some milliseconds.
 
 A "request" is what Django does around a view: ``ensure_connection()``, the view's work, then
 ``close_if_unusable_or_obsolete()``.
@@ -10,11 +10,10 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from benchmarks.rounds import ratio, verdict
+from benchmarks.rounds import compare, nanoseconds, ratio, verdict
 from benchmarks.turns import TurnCounter
 
 FOUR = {"pool_size": 4, "max_overflow": 0}
@@ -41,83 +40,94 @@ CONTESTANTS: dict[str, dict[str, dict[str, Any]]] = {
         "ours": {"ENGINE": "django_poolrouter.backends.mysql", "OPTIONS": {"pool": FOUR}},
     },
 }
-ROUNDS = 5
+RUNS = 5
+ROUNDS, CYCLES = 30, 300  # of each run; of each contestant in a round
+
+Figures = dict[str, dict[str, list[float]]]
 
 
 def lines(vendor: str, server: dict[str, str]) -> Iterator[str]:
-    """Measure all contestants of a vendor in alternating runs."""
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in CONTESTANTS[vendor]}
-    for _ in range(ROUNDS):
-        for name, entry in CONTESTANTS[vendor].items():
-            runs[name].append(_run({**server, **entry}))
-    for name, found in runs.items():
-        medians = {key: statistics.median(run[key] for run in found) for key in found[0]}
-        yield f"      {vendor}, {name}: " + ", ".join(f"{k} {v:g}" for k, v in medians.items())
-    yield from _verdicts(vendor, runs)
+    """Measure the contestants of a vendor, which take turns, in several processes."""
+    databases = {name: {**server, **entry} for name, entry in CONTESTANTS[vendor].items()}
+    runs = [_run(databases) for _ in range(RUNS)]
+    found: Figures = {
+        name: {key: [x for run in runs for x in run[name][key]] for key in runs[0][name]}
+        for name in databases
+    }
+    for name, figures in found.items():
+        medians = {key: statistics.median(values) for key, values in figures.items()}
+        yield f"      {vendor}, {name}: " + ", ".join(f"{k} {v:.4g}" for k, v in medians.items())
+    yield from _verdicts(vendor, found)
 
 
-def _verdicts(vendor: str, runs: dict[str, list[dict[str, float]]]) -> Iterator[str]:
-    def each(name: str, key: str) -> list[float]:
-        return [run[key] for run in runs[name]]
-
+def _verdicts(vendor: str, found: Figures) -> Iterator[str]:
     for key, limit in (("turns_select", 1.0), ("turns_atomic", 3.0)):
-        yield verdict(f"{vendor}, {key}", statistics.median(each("ours", key)), limit)
+        yield verdict(f"{vendor}, {key}", statistics.median(found["ours"][key]), limit)
     if vendor == "postgresql":
-        cycles = each("ours", "cycle_us")
-        yield verdict("of the native pool's time", ratio(cycles, each("native", "cycle_us")), 0.6)
-        yield verdict("pre-ping on, of off", ratio(each("ours+ping", "cycle_us"), cycles), 1.1)
+        native, ours, pinging = (found[n]["cycle_us"] for n in ("native", "ours", "ours+ping"))
+        yield verdict("of the native pool's time", ratio(ours, native), 0.6)
+        yield verdict("pre-ping on, of off", ratio(pinging, ours), 1.1)
 
 
-def _run(database: dict[str, Any]) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.through_django", json.dumps(database)]
+def _run(databases: dict[str, dict[str, Any]]) -> Figures:
+    command = [sys.executable, "-m", "benchmarks.through_django", json.dumps(databases)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr)
-    answer: dict[str, float] = json.loads(done.stdout)
+    answer: Figures = json.loads(done.stdout)
     return answer
 
 
-# -- in the contestant's process -------------------------------------------------------
+# -- in the contestants' process -------------------------------------------------------
 
 
-def measure(database: dict[str, Any]) -> dict[str, float]:
-    """Return the figures of one contestant."""
+def measure(databases: dict[str, dict[str, Any]]) -> Figures:
+    """Return the figures of each contestant."""
     import django
     from django.conf import settings
 
-    with TurnCounter(int(database["PORT"])) as counter:
+    with TurnCounter(int(next(iter(databases.values()))["PORT"])) as counter:
+        wired = {f"{n} wired": {**d, "PORT": str(counter.port)} for n, d in databases.items()}
         settings.configure(
-            DATABASES={"default": database, "wired": {**database, "PORT": str(counter.port)}},
+            DATABASES={"default": {}, **databases, **wired},
             INSTALLED_APPS=["django_poolrouter"],
             SECRET_KEY="for the benchmark",
             USE_TZ=True,
         )
         django.setup()
-        from django.db import connections
+        cycles = {name: _cycle(name) for name in databases}
+        for cycle in cycles.values():
+            _microseconds(cycle, CYCLES)  # warm up
+        times = compare(
+            {n: lambda c=c: _microseconds(c, CYCLES) for n, c in cycles.items()}, ROUNDS
+        )
+        return {
+            name: {"cycle_us": times[name]} | count_turns(counter, f"{name} wired")
+            for name in databases
+        }
 
-        connection = connections["default"]
 
-        def cycle() -> None:
-            connection.ensure_connection()
-            connection.close_if_unusable_or_obsolete()
+def _cycle(alias: str) -> Callable[[], None]:
+    from django.db import connections
 
-        cycle()
-        figures = {"cycle_us": min(_microseconds(cycle, 2000) for _ in range(5))}
-        return figures | count_turns(counter)
+    connection = connections[alias]
+
+    def cycle() -> None:
+        connection.ensure_connection()
+        connection.close_if_unusable_or_obsolete()
+
+    return cycle
 
 
 def _microseconds(work: Callable[[], None], times: int) -> float:
-    began = time.perf_counter()
-    for _ in range(times):
-        work()
-    return round((time.perf_counter() - began) / times * 1e6, 2)
+    return round(nanoseconds(work, times) / 1e3, 2)
 
 
-def count_turns(counter: TurnCounter, requests: int = 50) -> dict[str, float]:
+def count_turns(counter: TurnCounter, alias: str, requests: int = 50) -> dict[str, list[float]]:
     """Return how often the client speaks after the server, in a request."""
     from django.db import connections, transaction
 
-    connection = connections["wired"]
+    connection = connections[alias]
 
     def select() -> None:
         with connection.cursor() as cursor:
@@ -125,7 +135,7 @@ def count_turns(counter: TurnCounter, requests: int = 50) -> dict[str, float]:
             cursor.fetchone()
 
     figures = {}
-    works = {"turns_select": select, "turns_atomic": transaction.atomic("wired")(select)}
+    works = {"turns_select": select, "turns_atomic": transaction.atomic(alias)(select)}
     for name, work in works.items():
         for warming in (True, False):
             before = counter.settled()
@@ -133,7 +143,7 @@ def count_turns(counter: TurnCounter, requests: int = 50) -> dict[str, float]:
                 work()
                 connection.close_if_unusable_or_obsolete()
             if not warming:
-                figures[name] = round((counter.settled() - before) / requests, 2)
+                figures[name] = [round((counter.settled() - before) / requests, 2)]
     return figures
 
 
