@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, connections, transaction
-from django.db.utils import DatabaseError, OperationalError
+from django.db.utils import DatabaseError, Error, OperationalError
 
 from django_poolrouter import pools
 
@@ -234,3 +234,17 @@ def test_results_of_a_procedure__end_with_its_status(engine: str) -> None:
         while cursor.nextset():
             found.append(cursor.fetchall())
     assert found == [((1,),), ((2,),), ()]
+
+
+def test_cursor_of_a_lost_connection__closes_after_it(
+    mariadb_database: Any, use_databases: Any
+) -> None:
+    use_databases({"default": {"ENGINE": OURS, **mariadb_database}})
+    cursor = connection.cursor()
+    with pytest.raises(OperationalError):
+        cursor.execute("KILL CONNECTION_ID()")
+    connection.close()
+    cursor.close()
+    with pytest.raises(Error):
+        cursor.fetchall()
+    assert execute("SELECT 1") == ((1,),)

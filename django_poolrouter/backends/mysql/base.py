@@ -114,16 +114,18 @@ class MySQLDriver(Driver):
         }
 
     def close_cursor(self, cursor: Any) -> None:
-        """Close what has its rows already.
+        """Close what has its rows already; another loses its connection.
 
-        Another would first read all of its rows from the server.  They stay there, and the
-        connection will be closed for them.
+        To be closed it would first read all of its rows from the server, or fail.  They stay
+        there, and the connection will be closed for them.
         """
-        if getattr(cursor.connection, "may_have_rows", False):
-            return
-        cursor.close()
+        drivers = getattr(cursor, "cursor", cursor)
+        if getattr(drivers.connection, "may_have_rows", False):
+            drivers.connection = None
+        else:
+            cursor.close()
         # Without this a closed cursor's fetchone() is a TypeError.
-        getattr(cursor, "cursor", cursor)._executed = None
+        drivers._executed = None
 
     def written(self, connection: Any, timeout: float) -> Position | None:
         return self._position(connection, replication.WRITTEN, timeout)
