@@ -79,8 +79,7 @@ class LeasedCursors(_Base):
             return super()._cursor(name)  # type: ignore[misc]  # not in the stubs
         finally:
             self._busy -= 1
-            if not self._holders:
-                self._end_early()
+            self._end_early()
 
     def _prepare_cursor(self, cursor: Any) -> Any:
         prepared = super()._prepare_cursor(cursor)  # type: ignore[misc]  # not in the stubs

@@ -45,6 +45,11 @@ class Mirror(_Base):
     _begins_late: bool
     _rests: bool
 
+    # Not ensure_connection(), which Django's tests, and other packages, replace.
+    def _cursor(self, name: str | None = None) -> Any:
+        self.follow_primary()
+        return super()._cursor(name)  # type: ignore[misc]  # not in the stubs
+
     def follow_primary(self) -> None:
         """Have the primary's connection if this is a mirror, and the time has come."""
         if TEST_MIRROR not in self.settings_dict:

@@ -164,11 +164,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         self.close_at = None if max_age is None else now + max_age
         self._busy += 1
         try:
-            try:
-                lease = self._lease = pool.checkout()
-            except Exception as error:
-                self._note_failed_checkout(error, now)
-                raise
+            lease = self._lease = self._checkout(pool, now)
             self.connection = lease.connection
             self.autocommit = True
             if self._informed_by is not pool:
@@ -189,20 +185,21 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         handle = self._handle
         if handle is None or handle.pool is None or not handle.fits(self.settings_dict):
             return  # to connect as ever
-        began = time.monotonic()
         try:
-            lease = self._lease = handle.pool.checkout()
-        except Exception as error:
+            lease = self._lease = self._checkout(handle.pool, time.monotonic())
+        except Exception:
             with self.wrap_database_errors:
-                self._note_failed_checkout(error, began)
                 raise
         self.connection = lease.connection
         if connection_created.receivers:
             connection_created.send(sender=self.__class__, connection=self)
 
-    def _note_failed_checkout(self, error: Exception, began: float) -> None:
-        if isinstance(error, self.Database.Error):  # type: ignore[attr-defined]  # not in the stubs
+    def _checkout(self, pool: DatabasePool, began: float) -> Lease:
+        try:
+            return pool.checkout()
+        except self.Database.Error as error:  # type: ignore[attr-defined]  # not in the stubs
             failover.eject(self.alias, error, hangs=time.monotonic() - began >= HANGS)
+            raise
 
     def _inform(self, pool: DatabasePool) -> None:
         """Set on this wrapper what opening a connection would have set."""
@@ -215,9 +212,6 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         self._informed_by = pool
 
     def _cursor(self, name: str | None = None) -> Any:
-        # Not in ensure_connection(), which Django's tests, and other packages, replace.
-        if conf.TEST_MIRROR in self.settings_dict:
-            self.follow_primary()
         try:
             cursor = super()._cursor(name)
         except (OperationalError, InterfaceError) as error:
@@ -269,9 +263,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
     def _give_back(self, lease: Lease) -> None:
         # A failed health check closes; and whoever put another connection in the place of
         # ours knew why.
-        entry = lease.entry
-        assert entry is not None, "bug: somebody else checked the lease in"
-        broken = self._is_broken or self.connection is not entry.connection
+        broken = self._is_broken or self.connection is not lease.connection
         # Leave the connection first: inside atomic() Django goes on with wrapper.connection,
         # and by then another thread may hold it.
         self.connection = self._lease = None
@@ -287,7 +279,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             broken = True
             raise
         finally:
-            entry.pool.checkin(lease, broken=broken)
+            lease.pool.checkin(lease, broken=broken)
 
     @cached_property
     def wrap_database_errors(self) -> ErrorWatch:
