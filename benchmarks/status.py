@@ -70,7 +70,7 @@ def measure(database: dict[str, Any]) -> list[list[float]]:
         SECRET_KEY="for the benchmark",
     )
     django.setup()
-    from django_poolrouter import database_pool
+    from django_poolrouter.process import database_pool
     from django_poolrouter.status.report import collect
 
     contestants = {"default": _request("default")}

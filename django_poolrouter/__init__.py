@@ -10,12 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .database_pool import DatabasePool
     from .errors import PoolClosed, PoolError, PoolExhausted, PoolTimeout, ReplicaUnavailable
-    from .health import PoolHealth, PoolHealthMonitor
-    from .manager import PoolManager
-    from .mappings import MultiDatabasePool, ReadWritePool, clusters, pools
     from .pooling import PoolConfig, PoolProfile, PoolStatus
+    from .process.database_pool import DatabasePool
+    from .process.health import PoolHealth, PoolHealthMonitor
+    from .process.mappings import MultiDatabasePool, ReadWritePool, clusters, pools
+    from .process.shutdown import PoolManager
     from .router import using_primary, using_replica
     from .routing import scope
 
@@ -42,11 +42,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "database_pool": ("DatabasePool",),
+    "process.database_pool": ("DatabasePool",),
     "errors": ("PoolClosed", "PoolError", "PoolExhausted", "PoolTimeout", "ReplicaUnavailable"),
-    "health": ("PoolHealth", "PoolHealthMonitor"),
-    "manager": ("PoolManager",),
-    "mappings": ("MultiDatabasePool", "ReadWritePool", "clusters", "pools"),
+    "process.health": ("PoolHealth", "PoolHealthMonitor"),
+    "process.shutdown": ("PoolManager",),
+    "process.mappings": ("MultiDatabasePool", "ReadWritePool", "clusters", "pools"),
     "pooling": ("PoolConfig", "PoolProfile", "PoolStatus"),
     "router": ("using_primary", "using_replica"),
     "routing": ("scope",),

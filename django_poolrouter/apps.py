@@ -9,12 +9,12 @@ from django.db.backends.signals import connection_created
 from django.db.models.signals import pre_migrate
 
 from . import conf
-from .checks import check_labels, check_relations, check_settings
-from .guards import refuse_replica
-from .options import ConfigError
-from .registry import registry
-from .statements import record_statements
-from .status.publish import Publisher
+from .checks.routing import check_labels, check_relations, check_settings
+from .management.refuse_replica import refuse_replica
+from .process.registry import registry
+from .statements.recorder import record_statements
+from .status.boards.writer import Publisher
+from .validation import ConfigError
 
 
 class PoolRouterConfig(AppConfig):

@@ -18,28 +18,28 @@ from django.db.utils import load_backend
 from django.utils.crypto import salted_hmac
 from django.utils.module_loading import import_string
 
-from . import options
-from .options import ConfigError, Problem
+from . import validation
 from .pooling import PoolConfig
 from .pooling.config import parse, parse_profiles
 from .routing import ClusterConfig, parse_clusters
 from .routing.balancers import BALANCERS, Balancer
+from .validation import ConfigError, Problem
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from .backends.driver import Driver
+    from .drivers.driver import Driver
     from .stores import Store
 
 TEST_MIRROR = "IS_TEST_MIRROR"
 """Stands in the settings of an alias while tests run, if it is a mirror then."""
 # What POOLROUTER may have; profiles and routing are parsed each by itself.
-CHECKS: Mapping[str, options.Check] = {
+CHECKS: Mapping[str, validation.Check] = {
     "PROFILES": lambda value: value,
     "ROUTING": lambda value: value,
-    "NAMESPACE": options.text,
-    "RUNTIME_DIR": options.folder,
-    "CONTROL": options.boolean,
+    "NAMESPACE": validation.text,
+    "RUNTIME_DIR": validation.folder,
+    "CONTROL": validation.boolean,
 }
 
 STORES = {
@@ -294,10 +294,10 @@ def _own_problems() -> list[Problem]:
     """Return what is wrong in POOLROUTER itself."""
     value = getattr(settings, "POOLROUTER", {})
     if not isinstance(value, Mapping):
-        text = f"must be a mapping, not {options.shorten(value)}."
+        text = f"must be a mapping, not {validation.shorten(value)}."
         return [Problem("POOLROUTER", text, f"Known: {', '.join(CHECKS)}.")]
     problems: list[Problem] = []
-    options.check_all("POOLROUTER", value, CHECKS, problems)
+    validation.check_all("POOLROUTER", value, CHECKS, problems)
     return problems
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from .registry import registry
+from .process.registry import registry
 from .router import using_primary
 from .routing import carry, current_scope, scope
-from .statements import in_transaction_on
+from .statements.recorder import in_transaction_on
 
 READS = ("wait", "primary", "any")
 """Where a job reads: "wait": from replicas that show what its sender wrote, else from the

@@ -10,11 +10,11 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase, StreamingHttpResponse
 
 from . import conf
-from .options import ConfigError
-from .registry import registry
+from .process.registry import registry
 from .router import using_primary
 from .routing import Scope, carry, current_scope, scope
 from .routing.scopes import aiterate_in, iterate_in
+from .validation import ConfigError
 
 Response = HttpResponseBase
 GetResponse = Callable[[HttpRequest], Response | Awaitable[Response]]

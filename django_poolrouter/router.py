@@ -8,12 +8,12 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from django.db.models import Model
 
-from .decisions import somebody_listens, tell
 from .errors import ReplicaUnavailable
-from .registry import registry
-from .routing import Cluster, Decision, NoReplica, Topology, Using, current_scope, rules
+from .process.registry import registry
+from .routing import Cluster, Decision, NoReplica, Topology, Using, current_scope, reasons
 from .routing.using import Role
-from .statements import in_transaction_on
+from .statements.decision_log import somebody_listens, tell
+from .statements.recorder import in_transaction_on
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class PoolRouter:
         decision = self.explain_write(model, **hints)
         if decision is None:
             return None
-        if decision.reason is rules.WRITE_OF_A_COPY and hints["instance"].__class__ is model:
+        if decision.reason is reasons.WRITE_OF_A_COPY and hints["instance"].__class__ is model:
             # save() asks where to write, and compares that with where the object came from:
             # only if they are the same does it leave out the columns that were not loaded.
             # Else it would read them from a replica, and write them over newer ones.
@@ -95,7 +95,7 @@ class PoolRouter:
         if cluster is None:
             return None
         copied = instance is not None and instance._state.db in cluster.replicas
-        return Decision(cluster.primary, rules.WRITE_OF_A_COPY if copied else rules.WRITE)
+        return Decision(cluster.primary, reasons.WRITE_OF_A_COPY if copied else reasons.WRITE)
 
 
 @overload

@@ -12,10 +12,10 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 
 from . import conf
-from .decisions import decided
-from .options import did_you_mean, shorten
 from .routing import Decision, scope
-from .statements import testcase_apart
+from .statements.decision_log import decided
+from .statements.recorder import testcase_apart
+from .validation import did_you_mean, shorten
 
 _NO_QUERY = re.compile(r"\s*(savepoint|release|rollback|begin|commit)\b", re.IGNORECASE)
 

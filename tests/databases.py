@@ -14,7 +14,7 @@ from django.test import override_settings
 
 from django_poolrouter import conf
 from django_poolrouter.apps import mirror_replicas, watch_other_engines
-from django_poolrouter.registry import registry
+from django_poolrouter.process.registry import registry
 
 ENGINES = {
     "sqlite": "django_poolrouter.backends.sqlite3",

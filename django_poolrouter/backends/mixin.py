@@ -12,22 +12,23 @@ from django.db.utils import DEFAULT_DB_ALIAS, InterfaceError, OperationalError
 from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
-from .. import conf, failover
-from ..registry import Handle, registry
-from ..servers import HANGS
-from ..statements import record_calls, record_statements, stand_in
-from . import threads
-from .connector import DjangoConnector, with_password
-from .creation import PooledCreation
-from .cursors import LeasedCursors, PooledSchemaEditor
-from .demotion import ErrorWatch, clear_if_demoted
-from .driver import Driver
-from .lazy import LateTransaction
-from .mirror import Mirror
+from .. import conf
+from ..drivers.driver import Driver
+from ..process.registry import Handle, registry
+from ..process.replication_logs import HANGS
+from ..statements import failover
+from ..statements.recorder import record_calls, record_statements, stand_in
+from .wrapper import thread_end
+from .wrapper.connector import DjangoConnector, with_password
+from .wrapper.creation import PooledCreation
+from .wrapper.cursors import LeasedCursors, PooledSchemaEditor
+from .wrapper.demotion import ErrorWatch, clear_if_demoted
+from .wrapper.late_transaction import LateTransaction
+from .wrapper.test_mirror import Mirror
 
 if TYPE_CHECKING:
-    from ..database_pool import DatabasePool
     from ..pooling import Lease, PoolConfig
+    from ..process.database_pool import DatabasePool
 
 
 class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
@@ -203,7 +204,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
 
     def _inform(self, pool: DatabasePool) -> None:
         """Set on this wrapper what opening a connection would have set."""
-        threads.watch(self)
+        thread_end.watch(self)
         record_statements(self)
         if not self.parameters_are_facts:
             self.get_connection_params()

@@ -21,11 +21,11 @@ from health_check.base import HealthCheck
 from health_check.exceptions import ServiceUnavailable, ServiceWarning
 from health_check.views import HealthCheckView
 
-from ..health import PoolHealthMonitor, describe
-from ..mappings import pools
 from ..pooling import PoolStatus
+from ..process.health import PoolHealthMonitor, describe
+from ..process.mappings import pools
 from ..status.document import document
-from ..status.inspection import measure_lag
+from ..status.inspection.servers import measure_lag
 from ..status.report import collect
 
 

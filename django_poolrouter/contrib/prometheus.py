@@ -23,7 +23,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from ..status import replicas
+from ..status.boards import replica_health
 from ..status.document import document
 from ..status.report import STATES, collect
 
@@ -114,7 +114,7 @@ COUNTERS = (
 # What is one of some words, exported as 0 or 1 for each of them.
 WORDS = {
     Figure("state", "poolrouter_pool_state", "1 for the state that it is in."): STATES,
-    Figure("health", "poolrouter_replica_health", "1 for how it was found."): replicas.STATES,
+    Figure("health", "poolrouter_replica_health", "1 for how it was found."): replica_health.STATES,
 }
 # Of all processes together alone.
 PROCESSES = Figure("processes", "poolrouter_processes", "Live processes that have the pool.")

@@ -1,4 +1,7 @@
-"""The connection pool: no Django and no driver in here."""
+"""The connection pool: no Django and no driver in here.
+
+Every room but ``routing``, ``sql`` and ``validation`` may import this one.
+"""
 
 from .config import PoolConfig, PoolProfile
 from .connector import Connector

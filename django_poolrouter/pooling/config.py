@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from .. import options
-from ..options import ConfigError, Problem
+from .. import validation
+from ..validation import ConfigError, Problem
 
 
 class PoolProfile(StrEnum):
@@ -31,20 +31,20 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
     }.items()
 }
 
-CHECKS: Mapping[str, options.Check] = {
-    "pool_size": options.integer(1),
-    "max_overflow": options.integer(),
-    "pool_timeout": options.seconds(),
-    "pool_recycle": options.seconds(optional=True, above_zero=True),
-    "pool_pre_ping": options.boolean,
-    "min_idle": options.integer(),
-    "max_idle": options.seconds(optional=True, above_zero=True),
-    "max_waiting": options.integer(),
-    "ping_after": options.seconds(),
-    "ping_timeout": options.seconds(above_zero=True),
-    "reset": options.one_of("rollback", "session", dotted=True),
-    "hold": options.one_of("request", "transaction"),
-    "leak_after": options.seconds(optional=True, above_zero=True),
+CHECKS: Mapping[str, validation.Check] = {
+    "pool_size": validation.integer(1),
+    "max_overflow": validation.integer(),
+    "pool_timeout": validation.seconds(),
+    "pool_recycle": validation.seconds(optional=True, above_zero=True),
+    "pool_pre_ping": validation.boolean,
+    "min_idle": validation.integer(),
+    "max_idle": validation.seconds(optional=True, above_zero=True),
+    "max_waiting": validation.integer(),
+    "ping_after": validation.seconds(),
+    "ping_timeout": validation.seconds(above_zero=True),
+    "reset": validation.one_of("rollback", "session", dotted=True),
+    "hold": validation.one_of("request", "transaction"),
+    "leak_after": validation.seconds(optional=True, above_zero=True),
 }
 
 # The spellings of Django's native pool, so that its settings keep working.
@@ -54,7 +54,7 @@ NATIVE_NAMES = {
     "timeout": "pool_timeout",
     "max_lifetime": "pool_recycle",
 }
-CHECKS_AS_WRITTEN: Mapping[str, options.Check] = {
+CHECKS_AS_WRITTEN: Mapping[str, validation.Check] = {
     **CHECKS,
     **{native: CHECKS[ours] for native, ours in NATIVE_NAMES.items()},
 }
@@ -175,7 +175,7 @@ def _split(value: Any, where: str, problems: list[Problem]) -> tuple[Any, Mappin
         overrides = dict(value)
         return overrides.pop("profile", PoolProfile.PRODUCTION.value), overrides
     wanted = "must be True, False, a profile's name or a mapping of options"
-    problems.append(Problem(where, f"{wanted}, not {options.shorten(value)}."))
+    problems.append(Problem(where, f"{wanted}, not {validation.shorten(value)}."))
     return PoolProfile.PRODUCTION.value, {}
 
 
@@ -191,7 +191,7 @@ def _build(
         problems.append(_unknown_profile(where, profile, profiles))
     named = _translate(overrides, where, problems)
     written = dict(named.values())
-    good = options.check_all(where, written, CHECKS_AS_WRITTEN, problems, ["profile"])
+    good = validation.check_all(where, written, CHECKS_AS_WRITTEN, problems, ["profile"])
     # Values are set against each other only when each is right by itself.
     if not is_known or len(good) < len(named):
         return None
@@ -202,8 +202,8 @@ def _build(
 
 
 def _unknown_profile(where: str, name: Any, profiles: Mapping[str, Any]) -> Problem:
-    hint = options.did_you_mean(name, profiles) or f"Known: {', '.join(profiles)}."
-    return Problem(where, f"unknown profile {options.shorten(name)}.", hint)
+    hint = validation.did_you_mean(name, profiles) or f"Known: {', '.join(profiles)}."
+    return Problem(where, f"unknown profile {validation.shorten(name)}.", hint)
 
 
 def _translate(

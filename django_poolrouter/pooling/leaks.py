@@ -8,7 +8,7 @@ import sys
 import traceback
 from types import FrameType
 
-from .books import Books
+from .state import Books
 
 logger = logging.getLogger("django_poolrouter.pool")
 

@@ -22,14 +22,14 @@ from collections import deque
 from collections.abc import Callable
 
 from . import counters
-from .books import Books
 from .config import PoolConfig
 from .connector import Connector
 from .counters import SINCE, THREAD, USES, Page, PoolStatus
 from .entry import CLEARED, EXPIRED, Entry, Lease
 from .errors import NoReset, PoolError
 from .leaks import report_leaks
-from .stock import SECOND, Stock, ns, why_expired
+from .lifecycle import SECOND, Stock, ns, why_expired
+from .state import Books
 from .waiters import Permit, Waiter
 
 logger = logging.getLogger("django_poolrouter.pool")

@@ -1,13 +1,16 @@
-"""Where queries go: no Django and no driver in here."""
+"""Where queries go: no Django and no driver in here.
+
+Every room but ``pooling``, ``sql`` and ``validation`` may import this one.
+"""
 
 from .balancers import BALANCERS, Balancer, Candidate
 from .cluster import Cluster, Decision, Topology
 from .config import ClusterConfig, ReplicaConfig, parse_clusters
+from .logs import NoReplica, NotAsked, ServerFailed
 from .monitor import Monitor
 from .positions import Position
-from .replicas import OnLook, Replicas, State
+from .replica_health import OnLook, Replicas, State
 from .scopes import Scope, current_scope, scope
-from .servers import NoReplica, NotAsked, ServerFailed
 from .using import Using
 
 __all__ = [

@@ -16,9 +16,9 @@ from contextlib import suppress
 from typing import Any
 
 from .cluster import Cluster
+from .logs import NotAsked, ServerFailed
 from .positions import MAX_STREAMS, Position
 from .scopes import Scope
-from .servers import NotAsked, ServerFailed
 
 # Seconds for which a position is carried: a replica that lags more than that may show a user
 # less than they wrote.

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from . import rules
-from .asking import Asker
+from . import reasons
 from .balancers import Balancer, Candidate
 from .config import ClusterConfig
-from .replicas import OnChange, OnLook, Replicas
+from .logs import NoReplica, NotAsked, ServerFailed, Servers
+from .prober import Asker
+from .replica_health import OnChange, OnLook, Replicas
 from .scopes import Scope, Transaction
-from .servers import NoReplica, NotAsked, ServerFailed, Servers
 from .using import wish
 
 
@@ -93,20 +93,20 @@ class Cluster:
     def _prepare_decisions(self) -> None:
         """Make the decisions that there are: one would cost more than the deciding."""
         primary = self.primary
-        self.kept = Decision(primary, rules.ALWAYS_PRIMARY)
+        self.kept = Decision(primary, reasons.ALWAYS_PRIMARY)
         """That of models which are never read from a replica."""
-        self.generic = Decision(primary, rules.GENERIC)
+        self.generic = Decision(primary, reasons.GENERIC)
         """That of models which a generic relation leads to."""
-        self._alone = Decision(primary, rules.NO_REPLICAS)
-        self._wished = Decision(primary, rules.USING_PRIMARY)
-        self._in_transaction = Decision(primary, rules.TRANSACTION)
-        self._wrote = Decision(primary, rules.WROTE)
-        self._pinned = Decision(primary, rules.PINNED)
-        self._not_reached = Decision(primary, rules.NOT_REACHED)
-        self._none_qualifies = Decision(primary, rules.NONE_QUALIFIES)
-        self._balanced = {a: Decision(a, rules.BALANCED) for a in self.replicas}
-        self._asked_for = {a: Decision(a, rules.USING_REPLICA) for a in self.replicas}
-        self._followed = {a: Decision(a, rules.FOLLOWED) for a in self.replicas}
+        self._alone = Decision(primary, reasons.NO_REPLICAS)
+        self._wished = Decision(primary, reasons.USING_PRIMARY)
+        self._in_transaction = Decision(primary, reasons.TRANSACTION)
+        self._wrote = Decision(primary, reasons.WROTE)
+        self._pinned = Decision(primary, reasons.PINNED)
+        self._not_reached = Decision(primary, reasons.NOT_REACHED)
+        self._none_qualifies = Decision(primary, reasons.NONE_QUALIFIES)
+        self._balanced = {a: Decision(a, reasons.BALANCED) for a in self.replicas}
+        self._asked_for = {a: Decision(a, reasons.USING_REPLICA) for a in self.replicas}
+        self._followed = {a: Decision(a, reasons.FOLLOWED) for a in self.replicas}
 
     def __repr__(self) -> str:
         return f"<Cluster {self.primary!r} replicas={list(self.replicas)}>"

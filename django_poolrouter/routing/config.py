@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .. import options
-from ..options import ConfigError, Problem
+from .. import validation
+from ..validation import ConfigError, Problem
 from .balancers import BALANCERS
 
 ALWAYS_PRIMARY = ("sessions", "contenttypes", "admin.LogEntry", "django_cache")
@@ -25,19 +25,19 @@ def labels(value: Any) -> frozenset[str]:
     return frozenset(label.lower() if "." in label else label for label in value)
 
 
-CLUSTER_CHECKS: Mapping[str, options.Check] = {
+CLUSTER_CHECKS: Mapping[str, validation.Check] = {
     "ALWAYS_PRIMARY": labels,
-    "BALANCER": options.one_of(*BALANCERS, dotted=True),
-    "READ_YOUR_WRITES": options.one_of("position", "pin", "off"),
-    "PIN_SECONDS": options.seconds(),
-    "MAX_LAG": options.seconds(optional=True, above_zero=True),
-    "FALLBACK": options.one_of("primary", "error"),
+    "BALANCER": validation.one_of(*BALANCERS, dotted=True),
+    "READ_YOUR_WRITES": validation.one_of("position", "pin", "off"),
+    "PIN_SECONDS": validation.seconds(),
+    "MAX_LAG": validation.seconds(optional=True, above_zero=True),
+    "FALLBACK": validation.one_of("primary", "error"),
 }
 DEFAULTS = "POOLROUTER['ROUTING']"
-STORE: Mapping[str, options.Check] = {"STORE": options.one_of("cookie", "cache", dotted=True)}
-REPLICA_CHECKS: Mapping[str, options.Check] = {
-    "WEIGHT": options.integer(1),
-    "READ_ONLY": options.boolean,
+STORE: Mapping[str, validation.Check] = {"STORE": validation.one_of("cookie", "cache", dotted=True)}
+REPLICA_CHECKS: Mapping[str, validation.Check] = {
+    "WEIGHT": validation.integer(1),
+    "READ_ONLY": validation.boolean,
 }
 
 
@@ -89,7 +89,7 @@ def parse_clusters(
     """
     problems: list[Problem] = []
     defaults = _mapping(DEFAULTS, defaults, '{"PIN_SECONDS": 5}', problems)
-    common = options.check_all(DEFAULTS, defaults, {**CLUSTER_CHECKS, **STORE}, problems)
+    common = validation.check_all(DEFAULTS, defaults, {**CLUSTER_CHECKS, **STORE}, problems)
     common.pop("STORE", None)  # not of a cluster
     entries = {
         alias: _mapping(_where(alias), entry, '{"REPLICA_OF": "default"}', problems)
@@ -124,9 +124,9 @@ class _Entries:
                 text = "belongs to a replica's entry."
                 self._add(f"{where}[{name!r}]", text, "Write it beside REPLICA_OF.")
         owned = {"APPS": entry.pop("APPS", ())}
-        owned = options.check_all(where, owned, {"APPS": labels}, self.problems)
+        owned = validation.check_all(where, owned, {"APPS": labels}, self.problems)
         mine = owned.get("APPS", frozenset())
-        chosen = options.check_all(
+        chosen = validation.check_all(
             where, entry, CLUSTER_CHECKS, self.problems, also_known=("APPS", "REPLICA_OF")
         )
         return ClusterConfig(
@@ -144,8 +144,8 @@ class _Entries:
         # A list, say, could not be looked up.
         self.parents[alias] = parent if isinstance(parent, str) else ""
         if self.parents[alias] not in self.entries:
-            hint = options.did_you_mean(parent, self.entries)
-            self._add(where, f"there is no database {options.shorten(parent)}.", hint)
+            hint = validation.did_you_mean(parent, self.entries)
+            self._add(where, f"there is no database {validation.shorten(parent)}.", hint)
         elif parent == alias:
             self._add(where, "a database is no replica of itself.", "Name its primary.")
         elif "REPLICA_OF" in self.entries[parent]:
@@ -159,7 +159,7 @@ class _Entries:
             hint = f"Write it on {self.parents[alias]!r}."
             self._add(f"{_where(alias)}[{name!r}]", "belongs to the primary's entry.", hint)
             del entry[name]
-        chosen = options.check_all(_where(alias), entry, REPLICA_CHECKS, self.problems)
+        chosen = validation.check_all(_where(alias), entry, REPLICA_CHECKS, self.problems)
         return ReplicaConfig(alias, chosen.get("WEIGHT", 1))
 
     def _add(self, where: str, text: str, hint: str) -> None:
@@ -180,7 +180,7 @@ def _check_owners(clusters: tuple[ClusterConfig, ...], problems: list[Problem]) 
 def _mapping(where: str, value: Any, example: str, problems: list[Problem]) -> Mapping[str, Any]:
     if isinstance(value, Mapping):
         return value
-    text = f"must be a mapping, not {options.shorten(value)}."
+    text = f"must be a mapping, not {validation.shorten(value)}."
     problems.append(Problem(where, text, f"For example {example}."))
     return {}
 

@@ -1,1 +1,4 @@
-"""The pools of all processes of a project on this host."""
+"""One report of the pools of all processes on this host.
+
+``apps``, ``management`` and ``contrib`` may import this room.
+"""

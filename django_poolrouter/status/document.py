@@ -8,16 +8,9 @@ from typing import Any
 
 from ..pooling import PoolStatus
 from ..pooling.histogram import WAIT_BOUNDS
+from .boards.replica_health import Health
 from .rates import Rates
-from .replicas import Health
-from .report import (
-    VERSION,
-    ConnectionReport,
-    PoolReport,
-    ProcessPool,
-    ProcessReport,
-    Report,
-)
+from .report import VERSION, ConnectionReport, PoolReport, ProcessPool, ProcessReport, Report
 
 
 def document(

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from .. import conf
-from ..options import ConfigError
 from ..pooling import PoolStatus
 from ..pooling.counters import add
-from . import orders, replicas
-from .boards import ConnectionReport, ProcessPool, ProcessReport, read_boards
-from .replicas import Health
-from .retired import Retired
+from ..validation import ConfigError
+from .boards import control, replica_health
+from .boards.reader import ConnectionReport, ProcessPool, ProcessReport, read_boards
+from .boards.replica_health import Health
+from .boards.totals import Retired
 
 __all__ = ["ConnectionReport", "PoolReport", "ProcessPool", "ProcessReport", "Report", "collect"]
 
@@ -88,7 +88,7 @@ def _sum_up(
     processes: tuple[ProcessReport, ...], ended: Retired, wanted: str | None
 ) -> Iterator[PoolReport]:
     roles = _roles()
-    drained = orders.drained()
+    drained = control.drained()
     for alias, database in conf.databases().items():
         backend = conf.backend(database["ENGINE"])
         if backend is None or wanted not in (None, alias):
@@ -112,7 +112,7 @@ def _sum_up(
             status=add([*statuses, *_counted(ended.pools, alias)]),
             state=_state(found, drained=alias in drained),
             ended=ended.processes.get(alias, 0),
-            health=replicas.worst(pool.health for pool in found),
+            health=replica_health.worst(pool.health for pool in found),
         )
 
 

@@ -19,8 +19,8 @@ from django.utils import translation
 from django_poolrouter import conf, pools
 from django_poolrouter.contrib.admin import admin, page
 from django_poolrouter.contrib.admin.page import duration
+from django_poolrouter.status.boards.replica_health import Health
 from django_poolrouter.status.document import document
-from django_poolrouter.status.replicas import Health
 from django_poolrouter.status.report import Report, collect
 from tests.host import Host
 

@@ -31,8 +31,8 @@ from django_poolrouter.contrib.prometheus import (
     register,
 )
 from django_poolrouter.pooling.histogram import WAIT_BOUNDS
+from django_poolrouter.status.boards.replica_health import Health
 from django_poolrouter.status.document import document
-from django_poolrouter.status.replicas import Health
 from django_poolrouter.status.report import Report, collect
 from tests.databases import eventually
 from tests.host import Host

@@ -29,8 +29,8 @@ from django_poolrouter.contrib.health_check import (
     PoolPressureCheck,
     ReplicaLagCheck,
 )
-from django_poolrouter.health import describe
-from django_poolrouter.registry import registry
+from django_poolrouter.process.health import describe
+from django_poolrouter.process.registry import registry
 from tests.conftest import Vendor
 from tests.databases import ENGINES, eventually
 from tests.host import Host

@@ -17,7 +17,7 @@ from django.db.models import F
 from psycopg import sql as psycopg_sql
 
 from django_poolrouter import scope, using_replica
-from django_poolrouter.registry import registry
+from django_poolrouter.process.registry import registry
 from django_poolrouter.routing import Scope, carry, current_scope
 from tests.databases import configured
 from tests.testapp.replicated import Shop

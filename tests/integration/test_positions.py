@@ -8,9 +8,9 @@ import pytest
 from django.db import DatabaseError, connection, connections
 
 from django_poolrouter import pools, scope
-from django_poolrouter.backends.driver import Deadline
+from django_poolrouter.drivers.driver import Deadline
+from django_poolrouter.process.replication_logs import PooledServers
 from django_poolrouter.routing import ServerFailed
-from django_poolrouter.servers import PooledServers
 from tests.conftest import Vendor
 from tests.contract.numbers import create_table, select
 

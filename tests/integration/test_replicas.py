@@ -16,10 +16,10 @@ from django.db import OperationalError, connections, transaction
 from django.db.models.expressions import RawSQL
 
 from django_poolrouter import PoolHealthMonitor, ReplicaUnavailable, pools, scope, using_replica
-from django_poolrouter.registry import registry
+from django_poolrouter.process.registry import registry
 from django_poolrouter.routing import Monitor, Replicas, Scope, carry, current_scope
 from django_poolrouter.routing.monitor import INTERVAL
-from django_poolrouter.routing.replicas import COOL_DOWN
+from django_poolrouter.routing.replica_health import COOL_DOWN
 from django_poolrouter.test import assert_routed_to
 from tests.databases import eventually
 from tests.doubles import Task

@@ -10,8 +10,8 @@ from django.db import connection
 from django.dispatch import Signal
 
 from django_poolrouter import PoolExhausted, PoolTimeout, pools
-from django_poolrouter.database_pool import DatabasePool
-from django_poolrouter.registry import registry
+from django_poolrouter.process.database_pool import DatabasePool
+from django_poolrouter.process.registry import registry
 from django_poolrouter.signals import (
     connection_lost,
     pool_exhausted,

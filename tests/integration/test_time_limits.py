@@ -13,11 +13,11 @@ import pytest
 from django.db import OperationalError, connections
 
 from django_poolrouter import PoolHealthMonitor, pools
-from django_poolrouter.backends.demotion import clear_if_demoted
+from django_poolrouter.backends.wrapper.demotion import clear_if_demoted
 from django_poolrouter.contrib.health_check import PoolHealthCheck, ReplicaLagCheck
-from django_poolrouter.status.inspection import inspect
+from django_poolrouter.status.inspection.servers import inspect
+from django_poolrouter.status.inspection.sessions import with_sessions
 from django_poolrouter.status.report import ProcessPool, ProcessReport, Report
-from django_poolrouter.status.sessions import with_sessions
 from tests.conftest import Vendor, over_tls_too
 from tests.databases import eventually
 

@@ -36,8 +36,8 @@ from django.test.testcases import DatabaseOperationForbidden
 from django.urls import path
 
 from django_poolrouter import pools, scope, using_primary, using_replica
-from django_poolrouter.checks import check_settings
-from django_poolrouter.registry import registry
+from django_poolrouter.checks.routing import check_settings
+from django_poolrouter.process.registry import registry
 from django_poolrouter.routing import Scope, current_scope
 from django_poolrouter.stores import COOKIE, SALT
 from django_poolrouter.test import assert_routed_to

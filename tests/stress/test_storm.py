@@ -27,7 +27,7 @@ from django_poolrouter.pooling import (
     PoolStatus,
     PoolTimeout,
 )
-from django_poolrouter.pooling.books import MAX_OPENING
+from django_poolrouter.pooling.state import MAX_OPENING
 from tests.doubles import ConnectFailed, FakeConnection, FakeConnector, Killed, Task
 
 pytestmark = pytest.mark.stress

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from django_poolrouter.pooling import PoolConfig
-from django_poolrouter.status.advice import Use, advise
+from django_poolrouter.status.inspection.sizing import Use, advise
 
 CONFIG = replace(PoolConfig.for_profile("production"), pool_size=2, max_overflow=3)
 # Two processes: 50 checkouts/s held 80 ms are 4 connections in use, by Little's law.

@@ -16,9 +16,9 @@ from django.db import connections, router
 
 from django_poolrouter import conf, scope
 from django_poolrouter.backends.mixin import PooledDatabaseWrapper
-from django_poolrouter.checks import MIDDLEWARE, ROUTER, check_settings
+from django_poolrouter.checks.routing import MIDDLEWARE, ROUTER, check_settings
 from django_poolrouter.middleware import RoutingMiddleware
-from django_poolrouter.registry import registry
+from django_poolrouter.process.registry import registry
 from django_poolrouter.router import PoolRouter
 from django_poolrouter.routing import Scope
 from tests.databases import ENGINES
@@ -511,7 +511,7 @@ def test_runtime_dir__that_cannot_be_made(setup: Setup) -> None:
 
 def test_every_id__is_in_the_docs_and_every_id_of_the_docs_is_sent() -> None:
     root = Path(__file__).parents[2]
-    sources = "".join(p.read_text() for p in (root / "django_poolrouter").glob("*.py"))
+    sources = "".join(p.read_text() for p in (root / "django_poolrouter").rglob("*.py"))
     documented = re.findall(
         r"^## `poolrouter\.(\w\d+)`", (root / "docs/checks.md").read_text(), re.MULTILINE
     )

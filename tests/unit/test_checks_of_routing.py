@@ -9,7 +9,7 @@ from django.core import checks
 from django.db import models
 from django.test.utils import isolate_apps
 
-from django_poolrouter.checks import MIDDLEWARE, ROUTER, check_labels, check_relations
+from django_poolrouter.checks.routing import MIDDLEWARE, ROUTER, check_labels, check_relations
 from tests.testapp.orders.models import Order
 from tests.testapp.shop.models import Note
 from tests.unit.test_checks import STOCK, Setup, setup

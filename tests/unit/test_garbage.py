@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from django_poolrouter.mappings import pools
 from django_poolrouter.pooling import PoolConfig, PoolStatus
 from django_poolrouter.pooling.counters import words_needed
-from django_poolrouter.registry import registry
-from django_poolrouter.status import layout, publish, replicas, retired
-from django_poolrouter.status.boards import clear_away, read_boards
-from django_poolrouter.status.orders import Orders, load
+from django_poolrouter.process.mappings import pools
+from django_poolrouter.process.registry import registry
+from django_poolrouter.status.boards import layout, replica_health, totals, writer
+from django_poolrouter.status.boards.control import Orders, load
+from django_poolrouter.status.boards.reader import clear_away, read_boards
 
 WORDS = words_needed(3)
 parse = layout.parse
@@ -64,7 +64,7 @@ BOARDS = {
     "half a cell": HEADER + segment(words=WORDS + 1),
     "no words": HEADER + segment(words=None),
     "no alias": HEADER + segment(alias=[]),
-    "no state": HEADER + segment({replicas.SEEN: 2**62, replicas.STATE: 99}),
+    "no state": HEADER + segment({replica_health.SEEN: 2**62, replica_health.STATE: 99}),
     "segment of no length": HEADER + segment(size=0),
     "segment that goes back": HEADER + segment(size=-layout.HEADER),
     "segment shorter than its head": HEADER + segment(size=8),
@@ -73,25 +73,23 @@ BOARDS = {
     "start below 0": HEADER + head(layout.SEGMENT_MAGIC, layout.HEADER, 2, -64),
 }
 COUNTERS = {
-    **dict.fromkeys(retired.COUNTERS, 1),
+    **dict.fromkeys(totals.COUNTERS, 1),
     "wait_buckets": PoolStatus.unopened().wait_buckets,
 }
 
 
 def kept(**changes: Any) -> bytes:
     pool = {"processes": 1, **COUNTERS, **changes}
-    return json.dumps({"version": retired.VERSION, "boards": [], "pools": {"a": pool}}).encode()
+    return json.dumps({"version": totals.VERSION, "boards": [], "pools": {"a": pool}}).encode()
 
 
 RETIRED = {
     "empty": b"",
     "list": b"[]",
     "deep": b"[" * 10**5,
-    "no pools": json.dumps({"version": retired.VERSION, "boards": [], "pools": []}).encode(),
-    "no figures": json.dumps(
-        {"version": retired.VERSION, "boards": [], "pools": {"a": 1}}
-    ).encode(),
-    "no names": json.dumps({"version": retired.VERSION, "boards": [1], "pools": {}}).encode(),
+    "no pools": json.dumps({"version": totals.VERSION, "boards": [], "pools": []}).encode(),
+    "no figures": json.dumps({"version": totals.VERSION, "boards": [], "pools": {"a": 1}}).encode(),
+    "no names": json.dumps({"version": totals.VERSION, "boards": [1], "pools": {}}).encode(),
     "no number": kept(checkouts="x"),
     "not a number": kept(waited=float("nan")),
     "no count": kept(processes=None),
@@ -194,7 +192,7 @@ def test_totals__name_no_file_to_remove_but_boards_of_the_dead(folder: Path) -> 
     mine.write_bytes(HEADER + segment())
     boards = [str(other), "other", mine.name, "\0"]
     (folder / f"shop-{os.getuid()}.retired").write_text(
-        json.dumps({"version": retired.VERSION, "boards": boards, "pools": {}})
+        json.dumps({"version": totals.VERSION, "boards": boards, "pools": {}})
     )
     read_boards("shop")
     assert (other.exists(), mine.exists()) == (True, False)
@@ -213,10 +211,10 @@ def test_publisher__that_fails_in_any_way_leaves_the_pools_alone(
     def fail(_: object) -> Any:
         raise RuntimeError("never thought of")
 
-    monkeypatch.setattr(publish, "prepare", fail)
+    monkeypatch.setattr(writer, "prepare", fail)
     config = PoolConfig(
         pool_size=3, max_overflow=0, pool_timeout=1, pool_recycle=None, pool_pre_ping=None
     )
-    page = publish.Publisher(registry).page(pools["default"], config)
+    page = writer.Publisher(registry).page(pools["default"], config)
     assert len(page.words) == WORDS
     assert "is not shown to poolstatus: never thought of" in caplog.text

@@ -10,7 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from django_poolrouter import using_primary
-from django_poolrouter.routing import rules
+from django_poolrouter.routing import reasons
 from tests.unit.test_router import databases
 
 
@@ -39,13 +39,13 @@ def test_read__is_explained_rule_by_rule() -> None:
     assert answer == "A read of shop.Book goes to 'replica1': balanced over the replicas."
     assert cluster == "Its cluster: primary 'default', replicas 'replica1', 'replica2'."
     assert heading.split() == ["RULE", "HOLDS"]
-    assert [line.rsplit(maxsplit=1)[0].strip() for line in table] == list(rules.READ)
-    assert [line.split()[-1] for line in table] == ["no"] * (len(rules.READ) - 1) + ["yes"]
+    assert [line.rsplit(maxsplit=1)[0].strip() for line in table] == list(reasons.READ)
+    assert [line.split()[-1] for line in table] == ["no"] * (len(reasons.READ) - 1) + ["yes"]
 
 
 def test_rules__behind_the_one_that_holds_are_not_asked() -> None:
     table = explain("sessions.Session")[5:]
-    assert [line.split()[-1] for line in table] == ["yes"] + ["-"] * (len(rules.READ) - 1)
+    assert [line.split()[-1] for line in table] == ["yes"] + ["-"] * (len(reasons.READ) - 1)
     with using_primary():
         assert "A read of shop.Book goes to 'default': using_primary." in explain("shop.Book")
 

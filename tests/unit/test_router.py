@@ -17,10 +17,10 @@ from django.db import connections, models, router
 from django.db.migrations.state import ModelState, ProjectState
 
 from django_poolrouter import scope, using_primary, using_replica
-from django_poolrouter.registry import Registry, registry
+from django_poolrouter.process.registry import Registry, registry
 from django_poolrouter.router import PoolRouter
 from django_poolrouter.routing import Scope, current_scope
-from django_poolrouter.statements import record_statements
+from django_poolrouter.statements.recorder import record_statements
 from tests.doubles import Gate, Task
 from tests.testapp.billing.models import Invoice, Label, Receipt, Tariff
 from tests.testapp.orders.models import Line, Order

@@ -10,16 +10,9 @@ from django.db import connections, transaction
 from psycopg import sql as psycopg_sql
 
 from django_poolrouter import jobs
-from django_poolrouter.registry import Registry
-from django_poolrouter.routing import (
-    BALANCERS,
-    Cluster,
-    Scope,
-    Topology,
-    parse_clusters,
-    scope,
-)
-from django_poolrouter.statements import StatementRecorder, is_write
+from django_poolrouter.process.registry import Registry
+from django_poolrouter.routing import BALANCERS, Cluster, Scope, Topology, parse_clusters, scope
+from django_poolrouter.statements.recorder import StatementRecorder, is_write
 from tests.databases import ENGINES
 
 READS = r"""

@@ -6,8 +6,8 @@ import pytest
 
 from django_poolrouter.pooling import Page, PoolStatus
 from django_poolrouter.pooling.counters import read as read_pool
-from django_poolrouter.status.boards import ProcessPool
-from django_poolrouter.status.replicas import STALE, STATES, Health, note, read, worst
+from django_poolrouter.status.boards.reader import ProcessPool
+from django_poolrouter.status.boards.replica_health import STALE, STATES, Health, note, read, worst
 from django_poolrouter.status.report import STATES as POOL_STATES
 
 NOW = 10**15

@@ -1,0 +1,4 @@
+"""MySQL and MariaDB, pooled.
+
+Settings name this folder as ENGINE; only a GIS backend may import it.
+"""

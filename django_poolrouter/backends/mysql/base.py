@@ -11,12 +11,12 @@ from django.db.backends.mysql import base
 from django.db.backends.utils import debug_transaction
 from django.utils.functional import cached_property
 
+from ...drivers.driver import Deadline, Driver, Fault, Limit, ServerFacts, ServerSession
 from ...pooling import NoReset
 from ...routing import Position
-from ..driver import Deadline, Driver, Fault, Limit, ServerFacts, ServerSession
 from ..mixin import PooledDatabaseWrapper
 from . import replication
-from .watched import WatchedConnection
+from .connection import WatchedConnection
 
 # ER_OPTION_PREVENTS_STATEMENT (of which --read-only is one) and ER_READ_ONLY_MODE.
 READ_ONLY = ((1290,), (1836,))

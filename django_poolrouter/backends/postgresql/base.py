@@ -9,14 +9,14 @@ from typing import Any
 from django.db.backends.postgresql import base
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
-from ...registry import registry
+from ...drivers.driver import Deadline, Driver, Fault, Limit, ServerFacts, ServerSession
+from ...process.registry import registry
 from ...routing import Position
-from ..driver import Deadline, Driver, Fault, Limit, ServerFacts, ServerSession
 from ..mixin import PooledDatabaseWrapper
 from . import replication
 
 if is_psycopg3:
-    from .watched import WatchedConnection
+    from .connection import WatchedConnection
 
 # libpq's PQTRANS_*; psycopg's enumeration compares three times slower.
 IDLE, ACTIVE, INTRANS, INERROR = range(4)

@@ -7,9 +7,9 @@ from typing import Any
 
 from django.db.backends.sqlite3 import base
 
-from ..driver import Driver, ServerFacts
+from ...drivers.driver import Driver, ServerFacts
 from ..mixin import PooledDatabaseWrapper
-from .watched import WatchedConnection
+from .connection import WatchedConnection
 
 
 class SQLiteDriver(Driver):

@@ -1,0 +1,4 @@
+"""One file for each command.
+
+Django finds them by name; nothing imports them.
+"""

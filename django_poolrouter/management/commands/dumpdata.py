@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.commands import dumpdata
 
-from django_poolrouter.guards import refuse_replica
+from django_poolrouter.management.refuse_replica import refuse_replica
 
 
 class Command(dumpdata.Command):

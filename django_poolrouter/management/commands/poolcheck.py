@@ -12,8 +12,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from django_poolrouter import conf
-from django_poolrouter.status.budget import Budget
-from django_poolrouter.status.inspection import Inspection, inspect
+from django_poolrouter.status.inspection.budget import Budget
+from django_poolrouter.status.inspection.servers import Inspection, inspect
 from django_poolrouter.status.report import VERSION
 from django_poolrouter.status.table import align, seconds
 

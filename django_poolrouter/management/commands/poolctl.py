@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from django_poolrouter import conf
-from django_poolrouter.status import orders
+from django_poolrouter.status.boards import control
 from django_poolrouter.status.report import ProcessReport, Report, collect
 
 POLL = 0.1
@@ -27,7 +27,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
-        parser.add_argument("order", choices=orders.VERBS)
+        parser.add_argument("order", choices=control.VERBS)
         parser.add_argument("alias", help="The database.")
         parser.add_argument(
             "--wait",
@@ -47,7 +47,7 @@ class Command(BaseCommand):
         _check(order, alias, before)
         try:
             places = {(process.folder, process.owner) for process in before.processes}
-            number = orders.give(order, alias, places)
+            number = control.give(order, alias, places)
         except OSError as error:
             raise CommandError(f"cannot give the order: {error}") from error
         deadline = time.monotonic() + options["wait"]

@@ -13,12 +13,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from django_poolrouter import conf
-from django_poolrouter.health import PoolHealthMonitor
+from django_poolrouter.process.health import PoolHealthMonitor
+from django_poolrouter.status.boards.folders import readable_folders
 from django_poolrouter.status.document import document
-from django_poolrouter.status.folders import readable_folders
+from django_poolrouter.status.inspection.sessions import with_sessions
 from django_poolrouter.status.rates import Rates, rates
 from django_poolrouter.status.report import Report, collect
-from django_poolrouter.status.sessions import with_sessions
 from django_poolrouter.status.table import align, connection_rows, pool_rows, process_rows
 
 CLEAR = "\x1b[H\x1b[2J"

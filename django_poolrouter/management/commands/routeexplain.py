@@ -11,9 +11,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS, router
 from django.db.models import Model
 
-from django_poolrouter.registry import registry
+from django_poolrouter.process.registry import registry
 from django_poolrouter.router import PoolRouter
-from django_poolrouter.routing import Cluster, Decision, rules, scope
+from django_poolrouter.routing import Cluster, Decision, reasons, scope
 from django_poolrouter.status.table import align
 
 
@@ -46,7 +46,7 @@ class Command(BaseCommand):
         cluster = registry.topology.by_alias.get(decision.alias)
         if cluster is not None:
             self.stdout.write(_describe(cluster))
-        order = () if write else rules.READ
+        order = () if write else reasons.READ
         if decision.reason in order:
             self.stdout.write("")
             for row in align([("RULE", "HOLDS"), *_rows(order, decision.reason)]):

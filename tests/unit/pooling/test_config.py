@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from django_poolrouter import PoolConfig, PoolProfile
-from django_poolrouter.options import ConfigError
 from django_poolrouter.pooling.config import BUILT_IN, parse, parse_profiles
+from django_poolrouter.validation import ConfigError
 
 # Contract, section 2: size, overflow, timeout, recycle, pre-ping.
 FIGURES = {

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from django_poolrouter.pooling import NoReset, PoolTimeout, books
+from django_poolrouter.pooling import NoReset, PoolTimeout, state
 from django_poolrouter.pooling.waiters import Waiter
 from tests.doubles import (
     ConnectFailed,
@@ -263,7 +263,7 @@ def fate(act: Callable[[], object], end: type[BaseException] | None = None) -> N
 
 @pytest.fixture(autouse=True)
 def waiters_of_fate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(books, "Waiter", WaiterOfFate)
+    monkeypatch.setattr(state, "Waiter", WaiterOfFate)
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["entry", "right to open"])

@@ -22,7 +22,7 @@ from django_poolrouter.pooling import (
     PoolConfig,
     PoolExhausted,
     PoolTimeout,
-    books,
+    state,
 )
 from django_poolrouter.pooling.pool import COLLECT_EVERY
 from tests.doubles import ConnectFailed, Killed
@@ -98,8 +98,8 @@ class PoolMachine(RuleBasedStateMachine):
             max_waiting=max_waiting,
         )
         self.patches = [
-            patch.object(books, "Waiter", ScriptedWaiter),
-            patch.object(books, "MAX_OPENING", opening),
+            patch.object(state, "Waiter", ScriptedWaiter),
+            patch.object(state, "MAX_OPENING", opening),
         ]
         for each in self.patches:
             each.start()

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from django_poolrouter.options import ConfigError
 from django_poolrouter.routing import ClusterConfig, ReplicaConfig, parse_clusters
+from django_poolrouter.validation import ConfigError
 
 ROUTER = "DATABASES['{}']['ROUTER']"
 

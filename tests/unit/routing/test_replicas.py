@@ -21,9 +21,9 @@ from django_poolrouter.routing import (
     ServerFailed,
     Using,
 )
-from django_poolrouter.routing.asking import WAIT
 from django_poolrouter.routing.balancers import round_robin
-from django_poolrouter.routing.replicas import COOL_DOWN, GRACE
+from django_poolrouter.routing.prober import WAIT
+from django_poolrouter.routing.replica_health import COOL_DOWN, GRACE
 from tests.doubles import FakeServers, Task, eventually
 
 

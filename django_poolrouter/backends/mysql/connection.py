@@ -1,0 +1,150 @@
+"""mysqlclient's connection, as the pool wants it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Self
+
+from MySQLdb.connections import Connection
+
+from ...drivers.restorable import Part, Watched
+
+# Statements that surely begin no transaction in autocommit; not what else a BEGIN may hide
+# in, such as CALL, XA, EXECUTE, ROLLBACK AND CHAIN or several statements at once.
+_HARMLESS = re.compile(
+    rb"\s*(select|insert|update|delete|replace|show|do|explain|describe|with|values"
+    rb"|savepoint|release savepoint|rollback to savepoint)\b[^;]*\Z",
+    re.IGNORECASE,
+)
+# LOCK TABLES, FLUSH TABLES WITH READ LOCK or FOR EXPORT, which a rollback leaves in force.
+_LOCKS = re.compile(rb"\b(lock|export)\b", re.IGNORECASE)
+
+
+class WatchedConverters(Part, dict[Any, Any]):
+    """A connection's table of converters, which users change in place."""
+
+    @classmethod
+    def of(cls, connection: WatchedConnection, converters: Mapping[Any, Any]) -> Self:
+        """Return a copy of ``converters`` that tells ``connection`` of changes."""
+        made = cls(converters)
+        made.belong_to(connection)
+        return made
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.note()
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        self.note()
+        super().__delitem__(key)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        self.note()
+        super().update(*args, **kwargs)
+
+
+class WatchedConnection(Connection, Watched):
+    """The driver's connection, which remembers what the driver does not.
+
+    That is whether somebody may have sent a BEGIN or locked tables, whether rows of a
+    result may be left on the wire, for the next user to read, and what its users made of it.
+    """
+
+    may_have_begun = False
+    may_have_locked = False
+    may_have_rows = False
+    has_other_identity = False
+    _converters: tuple[dict[Any, Any], dict[Any, Any]]
+
+    def watch_parts(self) -> None:
+        self._converters = dict(self.encoders), dict(self.converter)
+        self._attach_converters()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # The driver's own comes before Watched's.
+        self.note()
+        super().__setattr__(name, value)
+
+    def query(self, query: str | bytes | bytearray) -> None:
+        """Send a statement; every cursor does it by this method."""
+        if isinstance(query, str):  # the driver's own helpers
+            query = query.encode()
+        note = self.__dict__  # past __setattr__
+        if not _HARMLESS.match(query):
+            note["may_have_begun"] = True
+            if _LOCKS.search(query):
+                note["may_have_locked"] = True
+        note["may_have_rows"] = True
+        super().query(query)
+
+    def store_result(self) -> Any:
+        """Read the whole result; what does not do that leaves rows to be read one by one."""
+        result = super().store_result()  # type: ignore[no-untyped-call]
+        self.__dict__["may_have_rows"] = False
+        return result
+
+    if hasattr(Connection, "more_results"):  # mysqlclient 2.3
+
+        def next_result(self) -> int:
+            """Go to the next result of the statement: 0 if there is one, -1 if not.
+
+            A cursor asks twice for each statement.  The driver gives up the GIL to say no,
+            which among many threads costs more than the rest of its work.
+            """
+            if not self.may_have_rows and not self.more_results():
+                return -1
+            found: int = super().next_result()  # type: ignore[no-untyped-call]
+            return found
+
+    def set_character_set(self, charset: str, collation: str | None = None) -> None:
+        self.has_other_identity = True
+        super().set_character_set(charset, collation)
+
+    def change_user(self, *args: Any, **kwargs: Any) -> None:
+        self.has_other_identity = True
+        super().change_user(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def roll_back(self) -> None:
+        """End any transaction and release locked tables; fails if there are rows to be read."""
+        self.rollback()  # type: ignore[no-untyped-call]
+        if self.may_have_locked:
+            self.run(b"UNLOCK TABLES")
+        self.settle()
+
+    def run(self, sql: bytes) -> None:
+        """Run statements for their effect."""
+        Connection.query(self, sql)
+        Connection.store_result(self)  # type: ignore[no-untyped-call]
+        while Connection.next_result(self) == 0:  # type: ignore[no-untyped-call]
+            Connection.store_result(self)  # type: ignore[no-untyped-call]
+
+    def log_in(self, parameters: Mapping[str, Any]) -> None:
+        """Start a new session, and do what connect() does in one with these parameters."""
+        password = parameters.get("password", parameters.get("passwd", ""))
+        database = parameters.get("database", parameters.get("db", ""))
+        Connection.change_user(self, parameters["user"], password, database)  # type: ignore[no-untyped-call]
+        if command := parameters.get("init_command"):
+            self.run(command.encode())
+        if collation := parameters.get("collation"):
+            Connection.set_character_set(self, parameters["charset"], collation)
+        if sql_mode := parameters.get("sql_mode"):
+            self.set_sql_mode(sql_mode)
+        self.restore()
+        self.settle()
+
+    def settle(self) -> None:
+        """Note that nothing is left of a transaction."""
+        self.__dict__.update(may_have_begun=False, may_have_locked=False, may_have_rows=False)
+
+    def restore(self) -> None:
+        if self.has_other_identity:
+            raise RuntimeError("another user or character set cannot be undone in place")
+        super().restore()
+        self._attach_converters()
+        self.__dict__["changed"] = False
+
+    def _attach_converters(self) -> None:
+        encoders, converter = self._converters
+        self.encoders = WatchedConverters.of(self, encoders)
+        self.converter = WatchedConverters.of(self, converter)

@@ -1,0 +1,132 @@
+"""An outermost atomic() that takes no connection before its first statement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ...statements.recorder import note_begin
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper as _Base
+
+    from ...process.database_pool import DatabasePool
+else:
+    _Base = object
+
+# What a block has written on the wrapper, and connecting would wipe out or act upon.
+BLOCK = (
+    "atomic_blocks",
+    "autocommit",
+    "commit_on_exit",
+    "in_atomic_block",
+    "needs_rollback",
+    "run_commit_hooks_on_set_autocommit_on",
+    "run_on_commit",
+    "savepoint_ids",
+)
+
+
+class LateTransaction(_Base):
+    """Enters a transaction in name only, and begins it when there is something to do.
+
+    Django asks for the autocommit state, switches autocommit off and notes that it is in
+    a block.  Without a connection the state is that of the settings, and switching off is
+    noted in ``_begins_late``.  The first statement connects, with the block set aside, and
+    then does what entering would have done.
+    """
+
+    if TYPE_CHECKING:
+        _informed_by: DatabasePool | None
+        _rests: bool
+
+        @property
+        def database_pool(self) -> DatabasePool | None: ...
+
+    _begins_late = False
+    """Whether a block was entered whose transaction has not begun."""
+
+    def may_begin_late(self) -> bool:
+        """Tell whether it is the same to begin a transaction with its first statement."""
+        return True
+
+    def _can_wait(self) -> bool:
+        return bool(
+            not self.in_atomic_block
+            and self.settings_dict["AUTOCOMMIT"]
+            and self.may_begin_late()
+            and (self._informed_by or self.database_pool) is not None
+        )
+
+    def get_autocommit(self) -> bool:
+        if self.connection is None:
+            if self.in_atomic_block:  # not begun yet, or closed before its end
+                return self.autocommit
+            if self._can_wait():
+                return True
+        return super().get_autocommit()
+
+    def set_autocommit(
+        self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False
+    ) -> None:
+        # Only the outermost atomic() forces; who switches off by hand gets a connection.
+        is_atomic = force_begin_transaction_with_broken_autocommit
+        wanted = autocommit or is_atomic
+        if self.connection is None and wanted and (self._begins_late or self._can_wait()):
+            self.validate_no_atomic_block()
+            if autocommit:
+                self._end_unbegun()
+            else:
+                self._begin_late()
+        else:
+            super().set_autocommit(autocommit, is_atomic)
+
+    def temporary_connection(self) -> Any:
+        # It closes what it opened, which inside a block would be the end of that.
+        if self._begins_late:
+            self.ensure_connection()
+        return super().temporary_connection()
+
+    def _begin_late(self) -> None:
+        self._rests = False
+        self.forget_block()
+        self.run_on_commit = []
+        self.autocommit = False
+        self._begins_late = True
+        note_begin(self)
+
+    def _end_unbegun(self) -> None:
+        self._begins_late = False
+        self.autocommit = True
+        if self.run_commit_hooks_on_set_autocommit_on:
+            self.run_and_clear_commit_hooks()
+            self.run_commit_hooks_on_set_autocommit_on = False
+
+    def forget_block(self) -> None:
+        """Wipe out what an earlier connection left on the wrapper, as connecting does."""
+        self.in_atomic_block = False
+        self.savepoint_ids = []
+        self.atomic_blocks = []
+        self.needs_rollback = False
+        self.closed_in_transaction = False
+        self.errors_occurred = False
+        self.run_commit_hooks_on_set_autocommit_on = False
+
+    @contextmanager
+    def _block_set_aside(self) -> Iterator[None]:
+        """Connect as outside of the block, and begin its transaction.
+
+        If either fails the block has not begun still, and its next statement tries again.
+        """
+        block = {name: getattr(self, name) for name in BLOCK}
+        self._begins_late = False
+        try:
+            yield
+            self.set_autocommit(False, force_begin_transaction_with_broken_autocommit=True)
+        except BaseException:
+            self.close()
+            self._begins_late = True
+            raise
+        finally:
+            vars(self).update(block)

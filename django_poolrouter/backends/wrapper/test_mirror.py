@@ -1,0 +1,99 @@
+"""A replica in the tests of a project, where it is a mirror of its primary's test database.
+
+``TestCase`` wraps each test in a transaction on the primary, which another connection does
+not see into, nor does one get past its locks on SQLite.  So for as long as that lasts, a
+mirror uses its primary's connection, as the same thread does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+from django.db.backends.signals import connection_created
+
+from ...conf import TEST_MIRROR
+from ...process.registry import registry
+from ...statements.recorder import record_statements
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    _Base = BaseDatabaseWrapper
+else:
+    _Base = object
+
+
+def _of_primary(verb: str) -> Any:
+    """Return a method for what is left to the primary while its connection is borrowed."""
+
+    def method(self: Mirror, *args: Any) -> None:
+        if not self._borrows:
+            getattr(super(Mirror, self), verb)(*args)
+
+    return method
+
+
+class Mirror(_Base):
+    """What a wrapper does while it is a test mirror; nothing while it is not.
+
+    Transactions on the mirror are those of its primary: it begins, commits and rolls back
+    nothing of its own.
+    """
+
+    _borrows = False
+    _begins_late: bool
+    _rests: bool
+
+    # Not ensure_connection(), which Django's tests, and other packages, replace.
+    def _cursor(self, name: str | None = None) -> Any:
+        self.follow_primary()
+        return super()._cursor(name)  # type: ignore[misc]  # not in the stubs
+
+    def follow_primary(self) -> None:
+        """Have the primary's connection if this is a mirror, and the time has come."""
+        if TEST_MIRROR not in self.settings_dict:
+            return
+        primary = self._primary_in_testcase()
+        if primary is None:
+            if self._borrows:
+                self._close()
+            return
+        primary.ensure_connection()
+        if self.connection is not primary.connection:
+            self._close()
+            self.connection, self._borrows = primary.connection, True
+            self._begins_late = self._rests = False
+            # If it is in a transaction already, then that goes on, as a part of the primary's.
+            self.autocommit = not self.in_atomic_block
+            record_statements(self)
+            connection_created.send(sender=self.__class__, connection=self)
+
+    def _primary_in_testcase(self) -> BaseDatabaseWrapper | None:
+        cluster = registry.topology.by_alias.get(self.alias)
+        if cluster is None or cluster.primary == self.alias:
+            return None
+        primary = connections[cluster.primary]
+        blocks = primary.atomic_blocks
+        return primary if blocks and blocks[0]._from_testcase else None  # type: ignore[attr-defined]
+
+    def _close(self) -> None:
+        if self._borrows:
+            self.connection, self._borrows = None, False
+        else:
+            super()._close()  # type: ignore[misc]  # not in the stubs
+
+    def set_autocommit(
+        self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False
+    ) -> None:
+        if self.connection is not None:
+            self.follow_primary()
+        force = force_begin_transaction_with_broken_autocommit and not self._borrows
+        super().set_autocommit(autocommit, force)
+
+    _set_autocommit = _of_primary("_set_autocommit")
+    _commit = _of_primary("_commit")
+    _rollback = _of_primary("_rollback")
+    _savepoint = _of_primary("_savepoint")
+    _savepoint_rollback = _of_primary("_savepoint_rollback")
+    _savepoint_commit = _of_primary("_savepoint_commit")

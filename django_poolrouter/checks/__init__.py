@@ -1,0 +1,4 @@
+"""System checks: what ``manage.py check`` says of the settings.
+
+Only ``apps`` may import this room.
+"""

@@ -1,0 +1,161 @@
+"""System checks of how pools fit what runs them: threads, middleware, servers, folders."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterator, Mapping
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Any
+
+from django.core.checks import CheckMessage, Warning
+
+from .. import conf
+from ..pooling import PoolConfig
+from ..pooling.config import CHECKS
+from ..routing import ClusterConfig
+from ..validation import ConfigError
+
+# What reads the database in its own middleware, with the user's writes of the last request.
+READERS = (
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+)
+GUNICORN_FILE = "gunicorn.conf.py"
+# Options that Django's own pool does not have.
+OURS = {"profile", *CHECKS} - {"reset", "max_idle", "max_waiting"}
+
+
+def check_deployment(
+    clusters: tuple[ClusterConfig, ...], middleware: str
+) -> Iterator[CheckMessage]:
+    """Report what is doubtful, as warnings."""
+    configs = dict(_configs())
+    yield from _check_threads(configs)
+    if any(cluster.replicas for cluster in clusters):
+        yield from _check_place(middleware)
+    yield from _check_servers(configs)
+    yield from _check_foreign_pools()
+    yield from _check_folder()
+
+
+def _configs() -> Iterator[tuple[str, PoolConfig]]:
+    for alias, database in conf.databases().items():
+        if conf.backend(database["ENGINE"]) is None:
+            continue
+        try:
+            config = conf.pool_config(alias, database)
+        except ConfigError:  # an error of its own
+            continue
+        if config is not None:
+            yield alias, config
+
+
+def _check_threads(configs: Mapping[str, PoolConfig]) -> Iterator[CheckMessage]:
+    for source, threads in {**conf.declared_threads(), **_gunicorns_threads()}.items():
+        for alias, config in configs.items():
+            if threads > config.max:
+                yield Warning(
+                    f"{source} runs {threads} threads in a process, and pool {alias!r} has "
+                    f"{config.max} connections at most (pool_size {config.pool_size} + "
+                    f"max_overflow {config.max_overflow}).",
+                    hint="Use fewer threads, or a pool that has a connection for each.",
+                    id="poolrouter.W020",
+                )
+
+
+def _gunicorns_threads() -> dict[str, int]:
+    """Return the threads of gunicorn's workers, by what says so.
+
+    The environment wins, then the file that gunicorn reads of itself; that is not run here,
+    so a number that it computes is not known.
+    """
+    words = os.environ.get("GUNICORN_CMD_ARGS", "").replace("=", " ").split()
+    for name, value in pairwise(words):
+        if name == "--threads" and value.isdigit():
+            return {"GUNICORN_CMD_ARGS": int(value)}
+    try:
+        statements = ast.parse(Path(GUNICORN_FILE).read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return {}
+    for statement in statements:
+        match statement:
+            case ast.Assign([ast.Name("threads")], ast.Constant(int(threads))):
+                return {GUNICORN_FILE: threads}
+    return {}
+
+
+def _check_place(middleware: str) -> Iterator[CheckMessage]:
+    places = conf.middleware_places(middleware)
+    before = [
+        path
+        for path in READERS
+        if any(place < min(places, default=0) for place in conf.middleware_places(path))
+    ]
+    if len(places) > 1 or before:
+        what = f"after {before[0]!r}" if before else "more than once"
+        yield Warning(
+            f"MIDDLEWARE has {middleware!r} {what}.",
+            hint="Have it once, near the top: what runs before it does not see what the user "
+            "wrote in an earlier request.",
+            id="poolrouter.W021",
+        )
+
+
+def _check_servers(configs: Mapping[str, PoolConfig]) -> Iterator[CheckMessage]:
+    databases = conf.databases()
+    for one, other in combinations(configs, 2):
+        same = _are_one(databases[one], databases[other])
+        replicas = [databases[alias].get("ROUTER", {}).get("REPLICA_OF") for alias in (one, other)]
+        # Replicas that share a server for now are a matter of taste.
+        if same and not all(replicas):
+            yield Warning(
+                f"DATABASES[{one!r}] and DATABASES[{other!r}] are the same database: each process "
+                f"may open {configs[one].max} + {configs[other].max} connections to it.",
+                hint="Use one alias, or let the other share its settings with TEST['MIRROR'].",
+                id="poolrouter.W022",
+            )
+
+
+def _are_one(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Tell whether two entries lead to one database of one server, as far as they say."""
+    if any(str(one[key]) != str(other[key]) for key in ("HOST", "PORT", "NAME")):
+        return False
+    # Without a host an option may lead to another server.
+    options = [{**database["OPTIONS"], "pool": None} for database in (one, other)]
+    return conf.has_server(one) and (bool(one["HOST"]) or options[0] == options[1])
+
+
+def _check_foreign_pools() -> Iterator[CheckMessage]:
+    for alias, database in conf.databases().items():
+        value: Any = database["OPTIONS"].get("pool")
+        if conf.backend(database["ENGINE"]) is not None:
+            continue
+        if isinstance(value, str) or (isinstance(value, Mapping) and not OURS.isdisjoint(value)):
+            yield Warning(
+                f"DATABASES[{alias!r}]['OPTIONS']['pool'] is written for this package, and "
+                f"ENGINE is {database['ENGINE']!r}.",
+                hint="Use an ENGINE of django_poolrouter.backends.",
+                id="poolrouter.W023",
+            )
+
+
+def _check_folder() -> Iterator[CheckMessage]:
+    chosen = conf.runtime_dir()
+    if chosen is None:
+        return
+    if not _can_be_used(Path(chosen)):
+        yield Warning(
+            f"POOLROUTER['RUNTIME_DIR']: {chosen} cannot be read and written to.",
+            hint="Processes show their pools in another folder then, or not at all.",
+            id="poolrouter.W024",
+        )
+
+
+def _can_be_used(folder: Path) -> bool:
+    try:
+        nearest = next(f for f in (folder, *folder.parents) if f.exists())
+    except OSError:  # on the way to it is a folder that is closed to this user
+        return False
+    return nearest.is_dir() and os.access(nearest, os.R_OK | os.W_OK | os.X_OK)

@@ -1,0 +1,185 @@
+"""The stock of a pool: opens, tests and closes its connections.
+
+Everything slow that happens to a connection happens here, outside the lock of the books.
+What is off the books but not closed yet keeps its room: the server counts it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from . import counters
+from .connector import Connector
+from .entry import CLEARED, Entry, news_probe
+from .errors import PoolClosed
+from .state import Books
+
+if TYPE_CHECKING:
+    from .pool import Pool
+
+logger = logging.getLogger("django_poolrouter.pool")
+
+# Lifetimes are cut by up to this share, so that connections opened together do not
+# all have to be replaced together.
+JITTER = 0.05
+SECOND = 1_000_000_000
+NEVER = sys.maxsize
+
+
+class Stock:
+    """The life of the entries of one pool.
+
+    Args:
+        pool: whose they are.
+        books: its books, which know its options too.
+        connector: the door to the driver.
+        clock: monotonic time in nanoseconds.
+        on_open: called with the pool after each connection it opened.
+        on_lost: called with each entry whose connection was found dead, or came back broken.
+
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        books: Books,
+        connector: Connector,
+        clock: Callable[[], int],
+        on_open: Callable[[Pool], object],
+        on_lost: Callable[[Entry], object],
+    ) -> None:
+        self._pool = pool
+        self._books = books
+        self._config = config = books.config
+        self._connector = connector
+        self._clock = clock
+        self._on_open = on_open
+        self._on_lost = on_lost
+        self.ping_after = ns(config.ping_after) if config.pool_pre_ping else NEVER
+
+    def open(self) -> Entry:
+        """Open a connection; the caller holds a right to, which is used up in any case.
+
+        Raises:
+            PoolClosed: the pool was closed meanwhile.
+            Exception: what the driver raised.
+
+        """
+        generation = self._books.generation
+        try:
+            connection = self._connector.open()
+            try:
+                has_news = news_probe(self._connector.fileno(connection))
+                backend = self._connector.backend_id(connection)
+            except BaseException:
+                self._shut(connection)
+                raise
+        except BaseException as error:
+            self._books.note_failed_open(error)
+            raise
+        now = self._clock()
+        entry = Entry(
+            connection,
+            self._pool,
+            generation=generation,
+            created=now,
+            expires=now + self._lifetime(),
+            has_news=has_news,
+            backend=backend,
+        )
+        self._books.add(entry)
+        if self._books.closed:
+            self.retire(entry)
+            message = f"pool {self._pool.name!r} was closed while a connection was opened"
+            raise PoolClosed(message, while_waiting=True)
+        try:
+            self._on_open(self._pool)
+        except BaseException:
+            self.retire(entry)
+            raise
+        return entry
+
+    def _lifetime(self) -> int:
+        if self._config.pool_recycle is None:
+            return NEVER
+        return int(ns(self._config.pool_recycle) * (1 - JITTER * random.random()))  # noqa: S311
+
+    def fault(self, entry: Entry, now: int) -> int:
+        """Return why the entry must not be lent, as the word that counts it, or 0."""
+        if now >= entry.expires:
+            return why_expired(entry)
+        try:
+            if now - entry.used < self.ping_after and not (entry.has_news and entry.has_news(0)):
+                return 0
+            if self._connector.ping(entry.connection, self._config.ping_timeout):
+                return 0
+            # One dead connection is seldom alone: replace all that are not newer than it.
+            self._books.clear(entry.generation)
+            self.sweep()
+        except BaseException:
+            self.retire(entry, counters.LOST)
+            raise
+        return counters.LOST
+
+    def retire(self, entry: Entry, fault: int = 0) -> None:
+        """Close an entry that is in no place, and let a waiter use its room.
+
+        Args:
+            entry: which.
+            fault: the word that counts why, or 0.
+
+        """
+        self._books.remove(entry, fault)
+        self.end(entry, fault)
+
+    def end(self, entry: Entry, fault: int = 0) -> None:
+        """Close an entry that was removed from the books, and tell if it was lost."""
+        try:
+            if fault == counters.LOST:
+                self._on_lost(entry)
+        finally:
+            try:
+                self._shut(entry.connection)
+            finally:
+                self._books.note_closed()
+
+    def sweep(self) -> None:
+        """Close idle entries that were cleared."""
+        for entry in self._books.take_idle(lambda entry: entry.expires == CLEARED):
+            self.retire(entry, counters.CLEARED)
+
+    def close_rested(self) -> None:
+        """Close idle entries that rested longer than max_idle, or lived too long."""
+        config = self._config
+        now = self._clock()
+        rest = ns(config.max_idle) if config.max_idle else NEVER
+        spare = len(self._books.idle) - config.min_idle
+
+        def unwanted(entry: Entry) -> bool:
+            nonlocal spare
+            spare -= 1
+            return now >= entry.expires or (spare >= 0 and now - entry.used >= rest)
+
+        for entry in self._books.take_idle(unwanted):
+            self.retire(entry, counters.RECYCLED)
+
+    def _shut(self, connection: Any) -> None:
+        try:
+            self._connector.close(connection)
+        except Exception:
+            name = self._pool.name
+            logger.debug("pool %s: closing a connection failed", name, exc_info=True)
+
+
+def why_expired(entry: Entry) -> int:
+    """Return the word that counts why the entry must not be lent again."""
+    return counters.CLEARED if entry.expires == CLEARED else counters.RECYCLED
+
+
+def ns(seconds: float) -> int:
+    """Return a duration in nanoseconds."""
+    return int(min(seconds * SECOND, NEVER))

@@ -1,0 +1,261 @@
+"""The pool of one database alias, as user code sees it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from django.db import Error, connections, transaction
+
+from .. import pooling, signals
+from ..errors import PoolExhausted, PoolTimeout, public
+from ..pooling import Lease, Page, Pool, PoolConfig, PoolStatus
+from ..pooling.entry import Entry
+from ..routing import scope
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from ..backends.wrapper.connector import DjangoConnector
+
+logger = logging.getLogger("django_poolrouter.pool")
+
+STATUS_KEYS = ("size", "max", "open", "checkedin", "checkedout", "overflow", "waiting")
+
+MakePage = Callable[["DatabasePool", PoolConfig], Page]
+
+
+class DatabasePool:
+    """The pool of one alias in this process; it opens no connection before it is used.
+
+    An alias that is not pooled has one too, with counts of 0, whose ``connection()``
+    and ``session()`` work on Django's own connection.
+    """
+
+    def __init__(
+        self,
+        alias: str,
+        vendor: str,
+        config: PoolConfig | None = None,
+        connector: DjangoConnector | None = None,
+        make_page: MakePage | None = None,
+        look_after: Callable[[Pool], object] = id,
+    ) -> None:
+        """Make the pool of ``alias``; ``registry`` is who calls this."""
+        self.alias = alias
+        self.vendor = vendor
+        self.config = config
+        self.connector = connector
+        self._make_page = make_page
+        self._look_after = look_after
+        # The lock guards the three fields below; the pool has its own.
+        self._lock = threading.Lock()
+        self._pool: Pool | None = None
+        # The same while somebody looks after it.  This is what callers take: the test whether
+        # there is a pool then tells them both, at no cost.
+        self._kept: Pool | None = None
+        self._closed: list[tuple[Pool, Page]] = []
+        self.asking = threading.Lock()
+        """Held while a thread asks whether the server is well; see ``health.ask``."""
+
+    def __repr__(self) -> str:
+        return f"<DatabasePool {self.alias!r} {self._pool or 'not open'}>"
+
+    @property
+    def is_pooled(self) -> bool:
+        """Tell whether connections of this alias are pooled at all."""
+        return self.connector is not None
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the server said of itself, for wrappers that would ask it again."""
+        return self.connector.facts if self.connector else {}
+
+    # -- figures -----------------------------------------------------------------------
+
+    def status(self) -> PoolStatus:
+        """Return a frozen snapshot of the pool's figures."""
+        pool = self._pool
+        return pool.status() if pool else PoolStatus.unopened(self.config)
+
+    def get_pool_status(self) -> dict[str, int]:
+        """Return size, max, open, checkedin, checkedout, overflow and waiting."""
+        status = self.status()
+        return {key: getattr(status, key) for key in STATUS_KEYS}
+
+    # -- use ----------------------------------------------------------------------------
+
+    def checkout(self, timeout: float | None = None) -> Lease:
+        """Return a lease, to be given back with ``lease.pool.checkin(lease)``.
+
+        ``connection()`` is safer.
+
+        Raises:
+            PoolTimeout: none came free in time.
+            PoolExhausted: ``max_waiting`` callers wait already.
+            PoolClosed: the pool was disposed while the caller waited.
+            Exception: what the driver raised when a connection could not be opened.
+
+        """
+        while True:
+            pool = self._kept or self._open_pool()
+            try:
+                return pool.checkout(timeout)
+            except pooling.PoolClosed as error:
+                if error.while_waiting or pool is self._pool:
+                    raise public(error) from error.__cause__
+                # Disposed of between these two lines: the next one is as good.
+            except pooling.PoolError as error:
+                told = public(error)
+                if isinstance(told, PoolTimeout | PoolExhausted):
+                    signals.pool_exhausted.send_robust(
+                        DatabasePool, alias=self.alias, pool=self, error=told
+                    )
+                raise told from error.__cause__
+
+    @contextmanager
+    def connection(self, timeout: float | None = None) -> Iterator[Any]:
+        """Lend a raw DB-API connection in autocommit; what is left open is rolled back.
+
+        Args:
+            timeout: longest wait in seconds, by default the pool's.
+
+        Raises:
+            PoolError: no connection could be had (see ``checkout``).
+            django.db.Error: the database refused a new connection.
+
+        """
+        if not self.is_pooled:
+            with self._borrowed() as wrapper:
+                autocommit = wrapper.get_autocommit()
+                try:
+                    yield wrapper.connection
+                finally:
+                    if autocommit and not wrapper.in_atomic_block:
+                        with suppress(Error):  # a dead connection is Django's to find out
+                            wrapper.rollback()
+            return
+        with connections[self.alias].wrap_database_errors:
+            lease = self.checkout(timeout)
+        try:
+            yield lease.connection
+        finally:
+            lease.pool.checkin(lease)
+
+    @contextmanager
+    def session(self) -> Iterator[BaseDatabaseWrapper]:
+        """Run a block in ``transaction.atomic`` on Django's connection of this thread.
+
+        A connection that the block had to take is given back at its end.
+        """
+        with self._borrowed() as wrapper, transaction.atomic(using=self.alias):
+            yield wrapper
+
+    def execute(
+        self, sql: str, params: Sequence[Any] | Mapping[str, Any] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Execute one statement on Django's connection of this thread and return its rows.
+
+        Placeholders are Django's (``%s``) on every database.
+        """
+        with self._borrowed() as wrapper, wrapper.cursor() as cursor:
+            cursor.execute(sql, params)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def ping(self, timeout: float) -> None:
+        """Ask the server for a sign of life over a connection of the pool.
+
+        Raises:
+            PoolError: no connection could be had within ``timeout`` seconds, or the
+                server did not answer on it.
+            django.db.Error: the database refused a new connection.
+
+        """
+        if self.connector is None:
+            with scope():  # in which no read was routed: the question is for this server
+                self.execute("SELECT 1")
+            return
+        with self.connection(timeout) as raw:
+            if not self.connector.ping(raw, timeout):
+                raise PoolTimeout(f"the server of {self.alias!r} did not answer a ping")
+
+    # -- end -----------------------------------------------------------------------------
+
+    def clear(self) -> None:
+        """Replace every connection: idle ones now, leased ones when they come back."""
+        if self._pool is not None:
+            self._pool.clear()
+
+    def dispose(self) -> None:
+        """Close: waiters get PoolClosed, leased connections are closed when they come back.
+
+        The next use opens a fresh pool.
+        """
+        with self._lock:
+            pool, self._pool = self._pool, None
+            self._kept = None
+            if pool is None:
+                return
+            self._closed.append((pool, pool.page))
+        pool.close()
+
+    def rest(self) -> None:
+        """Nobody looks after the pool any more; its next caller sees to it."""
+        self._kept = None
+
+    def abandon(self) -> None:
+        """In a forked child: make all connections harmless. Takes no lock."""
+        self._lock = threading.Lock()
+        self.asking = threading.Lock()
+        pools = [pool for pool, _ in self._closed]
+        for pool in [*pools, self._pool] if self._pool else pools:
+            pool.abandon()
+
+    # -- details ---------------------------------------------------------------------------
+
+    def _open_pool(self) -> Pool:
+        if self.config is None or self.connector is None:
+            raise RuntimeError(f"bug: {self.alias!r} is not pooled")
+        with self._lock:
+            pool = self._pool
+            if pool is None:
+                pool = self._pool = Pool(
+                    self.alias,
+                    self.config,
+                    self.connector,
+                    self._page(self.config),
+                    on_open=self._look_after,
+                    on_lost=self._note_loss,
+                )
+            self._kept = pool
+        self._look_after(pool)
+        return pool
+
+    def _note_loss(self, entry: Entry) -> None:
+        logger.info("pool %s: the connection of session %s is lost", self.alias, entry.backend)
+        signals.connection_lost.send_robust(
+            DatabasePool, alias=self.alias, pool=self, backend=entry.backend
+        )
+
+    def _page(self, config: PoolConfig) -> Page:
+        """Return the page of a closed pool with no leases left, or a new one."""
+        for closed in self._closed:
+            if closed[0].is_empty:
+                self._closed.remove(closed)
+                return closed[1]
+        return self._make_page(self, config) if self._make_page else Page.private(config.max)
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[BaseDatabaseWrapper]:
+        """Django's connection of this thread; closed afterwards if it was not open before."""
+        wrapper = connections[self.alias]
+        # A block that has not begun its transaction has no connection yet, and needs it then.
+        was_open = wrapper.connection is not None or wrapper.in_atomic_block
+        try:
+            yield wrapper
+        finally:
+            if not was_open:
+                wrapper.close()

@@ -1,0 +1,262 @@
+"""The pools and clusters of this process: made on first use, renewed after a fork.
+
+This is the one place with state for the whole process.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+from random import randrange
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+
+from .. import conf, signals
+from ..pooling import Housekeeper, Page, PoolConfig
+from ..routing import Cluster, ClusterConfig, Monitor, OnLook, Topology
+from ..validation import ConfigError
+from .database_pool import DatabasePool
+from .replication_logs import PooledServers
+from .shutdown import PoolManager
+
+if TYPE_CHECKING:
+    from ..backends.mixin import PooledDatabaseWrapper
+
+# What does not reach the server, or may change without making it another database.
+NOT_IDENTITY = frozenset(
+    {
+        "ATOMIC_REQUESTS",
+        "AUTOCOMMIT",
+        "CONN_HEALTH_CHECKS",
+        "CONN_MAX_AGE",
+        "DISABLE_SERVER_SIDE_CURSORS",
+        "PASSWORD",
+        "ROUTER",
+        "TEST",
+    }
+)
+
+Settings = dict[str, Any]
+Publish = Callable[[DatabasePool, PoolConfig], Page]
+
+
+class Handle:
+    """A wrapper's way to its pool, good while settings and process stay what they were."""
+
+    __slots__ = ("_pid", "_settings", "pool")
+
+    def __init__(self, settings: Settings, pool: DatabasePool | None) -> None:
+        self._settings = settings
+        self._pid = os.getpid()
+        self.pool = pool
+
+    def fits(self, settings: Settings) -> bool:
+        """Tell whether the settings are still those that the pool was found with."""
+        # The process id too: uWSGI forks without running Python's hooks.
+        return self._settings == settings and self._pid == os.getpid()
+
+
+class Registry:
+    """Finds the pool for a database wrapper, and the topology of the clusters."""
+
+    def __init__(self) -> None:
+        self.publish: Publish | None = None
+        """Makes the page for a new pool's figures; private memory where it is None."""
+        self.after_fork: list[Callable[[], None]] = []
+        """Called in a forked child, after the pools were dropped."""
+        self.drained: Callable[[], Collection[str]] = frozenset
+        """Tells which replicas an operator has taken out of routing."""
+        self.first_turn: Callable[[], int] = partial(randrange, 2**16)
+        """Where a process begins to take turns: those of few reads shall not begin alike."""
+        self.note_health: OnLook = lambda alias, state, lag: None
+        """Shows to others how a replica was found."""
+        self._start()
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self.is_forked = False
+        """Whether this process is a forked child of one that knew of pools."""
+        self._lock = threading.RLock()  # guards _pools and _topology
+        self._pools: dict[str, list[tuple[Settings, DatabasePool]]] = {}
+        self._topology: tuple[object, Topology] | None = None
+        self.housekeeper = Housekeeper()
+        self.monitor = Monitor()
+
+    # -- pools ----------------------------------------------------------------------------
+
+    def handle_for(self, wrapper: PooledDatabaseWrapper) -> Handle:
+        """Return the way to the pool of a wrapper's settings, made now if it is the first.
+
+        A pool belongs to an alias and to the settings that reach the server: tests rename
+        databases in place, and a copy of a wrapper has the same alias and other options.
+
+        Raises:
+            ImproperlyConfigured: the settings are wrong.
+
+        """
+        if self._pid != os.getpid():
+            self.renew_after_fork()
+        settings = snapshot(wrapper.settings_dict)
+        identity = {key: settings[key] for key in settings.keys() - NOT_IDENTITY}
+        identity["wrapper"] = type(wrapper)
+        with self._lock:
+            made = self._pools.setdefault(wrapper.alias, [])
+            pool = next((pool for known, pool in made if known == identity), None)
+            if pool is None:
+                # Checked only now: Django's own tests set CONN_MAX_AGE later on, and
+                # expect what a backend without pool does.
+                pool = self._make(wrapper, settings)
+                made.append((identity, pool))
+        if pool.connector is None:
+            return Handle(settings, None)
+        pool.connector.settings = settings
+        return Handle(settings, pool)
+
+    def _make(self, wrapper: PooledDatabaseWrapper, settings: Settings) -> DatabasePool:
+        if not wrapper.can_be_pooled():
+            return DatabasePool(wrapper.alias, wrapper.vendor)
+        try:
+            config = conf.pool_config(wrapper.alias, settings)
+        except ConfigError as error:
+            raise conf.improperly(error) from None
+        if config is None:
+            return DatabasePool(wrapper.alias, wrapper.vendor)
+        pool = DatabasePool(
+            wrapper.alias,
+            wrapper.vendor,
+            config,
+            wrapper.make_connector(settings, config),
+            self.publish,
+            self.housekeeper.watch,
+        )
+        PoolManager.register(pool)
+        return pool
+
+    def all_pools(self, alias: str | None = None) -> list[DatabasePool]:
+        """Return the pools made so far, of one alias or of all."""
+        with self._lock:
+            lists = self._pools.values() if alias is None else [self._pools.get(alias, [])]
+            return [pool for pools in lists for _, pool in pools]
+
+    def dispose(self, alias: str) -> None:
+        """Dispose of every pool of an alias."""
+        for pool in self.all_pools(alias):
+            pool.dispose()
+
+    def dispose_all(self) -> None:
+        """Dispose of every pool; none is opened again by those who look after servers."""
+        self.monitor.stop()
+        for pool in self.all_pools():
+            pool.dispose()
+
+    def clear(self, alias: str) -> None:
+        """Replace every connection of an alias: idle ones now, leased ones at checkin."""
+        for pool in self.all_pools(alias):
+            pool.clear()
+
+    def in_use(self, alias: str) -> int:
+        """Return how many connections of an alias are leased in this process."""
+        return sum(pool.status().checkedout for pool in self.all_pools(alias))
+
+    # -- clusters -------------------------------------------------------------------------
+
+    @property
+    def topology(self) -> Topology:
+        """The clusters that the settings describe.
+
+        Raises:
+            ImproperlyConfigured: the settings are wrong.
+
+        """
+        try:
+            configs = conf.clusters()
+            if self._topology is None or self._topology[0] is not configs:
+                with self._lock:  # one for all threads: what it learns of replicas is kept in it
+                    if self._topology is None or self._topology[0] is not configs:
+                        self._topology = configs, self._make_topology(configs)
+        except ConfigError as error:
+            raise conf.improperly(error) from None
+        return self._topology[1]
+
+    def _make_topology(self, configs: Iterable[ClusterConfig]) -> Topology:
+        topology = Topology(map(self._make_cluster, configs))
+        _leave_out(topology, self.drained())
+        return topology
+
+    def _make_cluster(self, config: ClusterConfig) -> Cluster:
+        return Cluster(
+            config,
+            conf.balancer(config),
+            self.in_use,
+            PooledServers() if conf.has_servers(config) else None,
+            tells_positions=conf.tells_positions(config),
+            first_turn=self.first_turn(),
+            on_change=partial(signals.tell_of_replica, config.primary),
+            on_look=self.note_health,
+            # Such a read runs on no replica, and it must be found out when one is well again.
+            on_fall_back=lambda cluster: self.monitor.note_use(cluster),
+        )
+
+    def leave_out(self, replicas: Collection[str]) -> None:
+        """Send no more reads to these replicas, and to all others again."""
+        if self._topology:
+            _leave_out(self._topology[1], replicas)
+
+    # -- fork ------------------------------------------------------------------------------
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: leave the parent's connections alone and start empty.
+
+        Takes none of the old locks: a thread that held one does not exist here.
+        """
+        inherited = [pool for pools in self._pools.values() for _, pool in pools]
+        self._start()
+        self.is_forked = True
+        for pool in inherited:
+            pool.abandon()
+            PoolManager.forget(pool)
+        for wrapper in connections.all(initialized_only=True):
+            # A backend without pool keeps its connection, as Django leaves it.
+            forget = getattr(wrapper, "forget_lease", None)
+            if forget is not None:
+                forget()
+        for call in self.after_fork:
+            call()
+
+    def before_fork(self) -> None:
+        """Have no thread of ours running while the process is copied.
+
+        Python warns of the fork of a process that has threads, and looks for them when
+        the hooks have run: so the upkeep goes on with the next checkout, not before, unless
+        the settings ask for what needs the thread.
+        """
+        self.housekeeper.stop()
+        self.monitor.stop()
+        for pool in self.all_pools():
+            pool.rest()
+
+
+def _leave_out(topology: Topology, replicas: Collection[str]) -> None:
+    for cluster in topology.clusters.values():
+        cluster.leave_out(replicas)
+
+
+def snapshot(settings: Mapping[str, Any]) -> Settings:
+    """Return a copy whose nested mappings are copies too, to notice changes made in place."""
+    return {
+        key: snapshot(value) if isinstance(value, dict) else value
+        for key, value in settings.items()
+    }
+
+
+registry = Registry()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=registry.before_fork,
+        after_in_parent=lambda: registry.housekeeper.resume(),
+        after_in_child=registry.renew_after_fork,
+    )

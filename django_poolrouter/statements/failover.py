@@ -1,0 +1,177 @@
+"""Sends a read that a replica cannot answer to another server of its cluster.
+
+Only a query outside a transaction may move, and only while none of its rows was fetched;
+Django's cursor then goes on with a driver's cursor of another connection.  A write never.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+from django.db.utils import Error
+
+from ..errors import PoolError, ReplicaUnavailable
+from ..process.registry import registry
+from ..routing import Cluster, Decision, Replicas, Scope, reasons
+from .decision_log import somebody_listens, tell
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from ..drivers.driver import Fault
+
+logger = logging.getLogger("django_poolrouter.routing")
+
+
+def replicas_with(alias: str) -> Replicas | None:
+    """Return what is known of a cluster's replicas, if the alias is one and looked after."""
+    cluster = registry.topology.by_alias.get(alias)
+    if cluster is None or cluster.asker is None or alias == cluster.primary:
+        return None
+    return cluster.known
+
+
+def eject(alias: str, why: object, *, hangs: bool = False) -> None:
+    """A replica failed: no read goes there until a probe finds it well."""
+    replicas = replicas_with(alias)
+    if replicas is not None and replicas.eject(alias, hangs=hangs):
+        logger.warning("replica %r is out of service: %s", alias, why)
+
+
+def begin_connect(alias: str) -> None:
+    """A connection is about to be opened.
+
+    Raises:
+        ReplicaUnavailable: it would only hang.
+
+    """
+    replicas = replicas_with(alias)
+    if replicas is None:
+        return
+    if replicas.refuses(alias):
+        raise ReplicaUnavailable(f"replica {alias!r} is out of service: it did not answer")
+    replicas.forget(alias)
+
+
+class LostCursor:
+    """Stands in for the cursor of a replica without connection, until the statement is known."""
+
+    description = None
+    rowcount = -1
+
+    def __init__(self, name: str | None, error: Error) -> None:
+        self.name = name
+        self._error = error
+
+    def execute(self, *args: Any) -> Any:
+        """Raise why there is no connection."""
+        raise self._error
+
+    executemany = callproc = copy = copy_expert = copy_from = stream = execute
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to close."""
+
+
+def fault(connection: BaseDatabaseWrapper, error: Error) -> Fault | None:
+    """Return what an error says of the server; None for engines that are not ours."""
+    driver = getattr(connection, "driver_class", None)
+    if driver is None or connection.connection is None or error.__cause__ is None:
+        return None
+    found: Fault | None = driver().diagnose(error.__cause__, connection.connection)
+    return found
+
+
+def settle(cluster: Cluster, scope: Scope, context: dict[str, Any]) -> None:
+    """Move what is about to be read, if its replica has not what the scope must see.
+
+    Args:
+        cluster: of the replica.
+        scope: in which it is read.
+        context: of Django's execute wrappers: the connection and the cursor.
+
+    """
+    if scope.positions or scope.wrote:
+        cursor = context["cursor"]
+        decision = cluster.settle(scope, cursor.db.alias)
+        if decision.alias != cursor.db.alias:
+            _move(scope, context, decision)
+
+
+def run(cluster: Cluster, scope: Scope, execute: Callable[[], Any], context: dict[str, Any]) -> Any:
+    """Execute a query on the replica that it was meant for, or elsewhere.
+
+    Where it could not be sent at all, the next server gets it; once it was sent and failed, it
+    is sent once more and no further.
+
+    Args:
+        cluster: of the replica.
+        scope: in which it is read.
+        execute: runs the query on whatever the cursor leads to.
+        context: of Django's execute wrappers: the connection and the cursor.
+
+    """
+    cursor = context["cursor"]
+    tried: set[str] = set()
+    is_repeated = False
+    while True:
+        try:
+            return execute()
+        except Error as error:
+            connection, was_sent = cursor.db, not isinstance(cursor.cursor, LostCursor)
+            found = fault(connection, error) if was_sent else "lost"
+            if connection.alias == cluster.primary or found not in ("lost", "conflict"):
+                raise
+            # That it broke two connections may be its own doing: perhaps it crashes servers.  So
+            # it gets no third, least of all the primary, and the second server stays in
+            # service unless the monitor, who asks something harmless, finds it out of order.
+            is_last = is_repeated and was_sent
+            if found == "lost":
+                _leave(cluster, scope, connection, None if is_last else error)
+            tried.add(connection.alias)
+            target = None if is_last else cluster.elsewhere(scope, tried)
+            if target is None:
+                raise
+            is_repeated = is_repeated or was_sent
+            reason = reasons.LOST if found == "lost" else reasons.CONFLICT
+            _move(scope, context, Decision(target, reason))
+
+
+def _leave(
+    cluster: Cluster, scope: Scope, connection: BaseDatabaseWrapper, error: Error | None
+) -> None:
+    """Give back the connection to a replica that failed, and read no more from it.
+
+    Args:
+        cluster: of the replica.
+        scope: in which it was read.
+        connection: to the replica.
+        error: of the replica; None if it may be the query's fault.
+
+    """
+    if error is not None and not isinstance(error, PoolError):
+        eject(connection.alias, error)
+    if scope.choice(cluster.primary) == connection.alias:
+        scope.drop_choice(cluster.primary)
+    with suppress(Error):
+        connection.close()
+
+
+def _move(scope: Scope, context: dict[str, Any], decision: Decision) -> None:
+    """Let Django's cursor go on with a driver's cursor of another alias."""
+    cursor, other = context["cursor"], connections[decision.alias]
+    if somebody_listens():
+        tell(f"read moved from {cursor.db.alias}", decision)
+    scope.chosen.add(decision.alias)
+    is_server_side = getattr(cursor.cursor, "name", None) is not None
+    fresh = other.chunked_cursor() if is_server_side else other.cursor()
+    with suppress(Exception):
+        cursor.close()
+    # All that Django's cursor keeps, and a close() of its own if the lease ends with it.
+    vars(cursor).pop("close", None)
+    vars(cursor).update(vars(fresh))
+    context["connection"] = other

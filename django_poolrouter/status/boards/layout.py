@@ -1,0 +1,85 @@
+"""The file in which a process shows its pools, a *board*.
+
+    header    magic, length of the JSON, number of the last order carried out, JSON of the
+              process; HEADER bytes in all
+    segment   magic, length of the segment, length of the JSON, offset of the words,
+              JSON of the pool, words (see ``pooling.counters``); one for each pool
+
+Segments start at multiples of the page size, so that each can be mapped by itself, and
+are only ever appended.  A segment's magic is stored last: what has one is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import struct
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from ...pooling.counters import CELL_WORDS, POOL_WORDS
+from .files import parse as parse_json
+
+MAGIC = int.from_bytes(b"DJPOOLR3", "little")
+SEGMENT_MAGIC = int.from_bytes(b"DJPOOLS2", "little")
+HEADER = mmap.ALLOCATIONGRANULARITY
+ORDERS = 2  # the word of the header with the number of the last order
+SUFFIX = ".board"
+_PREFIX = struct.Struct("<4q")
+
+
+def pack_header(process: dict[str, Any]) -> bytes:
+    """Return the bytes of the header."""
+    text = json.dumps(process).encode()
+    return (_PREFIX.pack(MAGIC, len(text), 0, 0) + text).ljust(HEADER, b"\0")
+
+
+def pack_segment(pool: dict[str, Any], words: int) -> tuple[bytes, int, int]:
+    """Return a segment's bytes but for the magic, its length and where its words start."""
+    text = json.dumps(pool).encode()
+    start = -(-(_PREFIX.size + len(text)) // 8) * 8
+    length = -(-(start + 8 * words) // HEADER) * HEADER
+    return _PREFIX.pack(0, length, len(text), start) + text, length, start
+
+
+def parse(
+    board: memoryview,
+) -> tuple[dict[str, Any], int, Iterator[tuple[dict[str, Any], memoryview]]]:
+    """Return the process, its last order, and its pools, each with its words.
+
+    Raises:
+        ValueError: this is no board, or one of another version; for a pool, when it is its turn.
+
+    """
+    if len(board) < HEADER:
+        raise ValueError("not a board")
+    magic, length, orders, _ = _PREFIX.unpack_from(board)
+    if magic != MAGIC or not 0 <= length <= HEADER - _PREFIX.size:
+        raise ValueError("not a board of this version")
+    process = parse_json(bytes(board[_PREFIX.size : _PREFIX.size + length]))
+    match process:
+        case {"pid": int(), "command": str(), "started_at": str(at), "takes_orders": bool()}:
+            if datetime.fromisoformat(at).tzinfo is not None:
+                return process, orders, _segments(board)
+    raise ValueError("not what a process tells")
+
+
+def _segments(board: memoryview) -> Iterator[tuple[dict[str, Any], memoryview]]:
+    at = HEADER
+    while at + _PREFIX.size <= len(board):
+        magic, length, text, start = _PREFIX.unpack_from(board, at)
+        if magic != SEGMENT_MAGIC or at + length > len(board):
+            return
+        if not (text >= 0 and _PREFIX.size + text <= start <= length and length % HEADER == 0):
+            raise ValueError("not a segment")
+        pool = parse_json(bytes(board[at + _PREFIX.size : at + _PREFIX.size + text]))
+        match pool:
+            case {"alias": str(), "vendor": str(), "profile": str(), "words": int(words)} if (
+                POOL_WORDS <= words <= (length - start) // 8
+                and (words - POOL_WORDS) % CELL_WORDS == 0
+            ):
+                yield pool, board[at + start : at + start + 8 * words].cast("q")
+            case _:
+                raise ValueError("not what a pool tells")
+        at += length

@@ -1,0 +1,226 @@
+"""Shows this process's pools to others, in a board that they can read at any time.
+
+The pools write their figures straight into the mapped file; nothing has to run for them
+to be seen, so a process that is stopped or busy still shows the truth.  An exclusive lock
+on the file says that the process lives: the kernel drops it however the process ends.
+
+A board is made with the first pool, never at import.  Whatever fails here, the pools
+work on in private memory.
+"""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import logging
+import mmap
+import os
+import secrets
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ... import conf
+from ...pooling import Page
+from ...pooling.counters import words_needed
+from . import control, files, layout, replica_health
+from .control import Follower
+from .folders import candidates, prepare
+from .reader import clear_away
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from ...pooling import PoolConfig
+    from ...process.database_pool import DatabasePool
+    from ...process.registry import Registry
+    from ...routing import State
+
+logger = logging.getLogger("django_poolrouter.status")
+
+
+class Publisher:
+    """Gives the pools of a registry pages on this process's board."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._lock = threading.Lock()  # guards the fields below
+        self._board: Board | None = None
+        self._follower: Follower | None = None
+        self._words: dict[str, list[memoryview]] = {}
+        self._has_told = False
+
+    def start(self) -> None:
+        """Show all pools that are made from now on."""
+        self._registry.publish = self.page
+        self._registry.drained = control.drained_here
+        self._registry.note_health = self.note_health
+        self._registry.after_fork.append(self._after_fork)
+        # Before the pools register theirs, so it runs after they were closed.
+        atexit.register(self._remove)
+
+    def page(self, pool: DatabasePool, config: PoolConfig) -> Page:
+        """Return a page for a new pool: on the board, or in private memory."""
+        words = words_needed(config.max)
+        meta = {"alias": pool.alias, "vendor": pool.vendor, "profile": config.profile}
+        with self._lock:
+            try:
+                if self._board is None:
+                    self._board = _make_board()
+                    self._follower = self._follow(self._board)
+                if self._follower is not None:
+                    self._registry.housekeeper.watch(self._follower)
+                page = Page(self._board.add_segment({**meta, "words": words}, words))
+            except Exception as error:  # whatever it is, the caller is to get a connection
+                self._tell(f"pool {pool.alias!r} is not shown to poolstatus: {error}")
+                return Page.private(config.max)
+            self._words.setdefault(pool.alias, []).append(page.words)
+            return page
+
+    def note_health(self, alias: str, state: State, lag: float | None) -> None:
+        """Show how a replica was found; called by whichever thread asked it."""
+        for words in self._words.get(alias, ()):
+            replica_health.note(words, state, lag, time.monotonic_ns())
+
+    def _follow(self, board: Board) -> Follower | None:
+        """Take orders, if the settings say so."""
+        if not conf.takes_orders():
+            return None
+        name = files.name(conf.namespace(), str(os.getuid()), control.SUFFIX)
+        registry = self._registry
+        path = board.path.with_name(name)
+        return Follower(path, registry.clear, registry.leave_out, board.note_order)
+
+    def _tell(self, what: str) -> None:
+        # Once: the same disk is full for every pool.
+        logger.log(logging.DEBUG if self._has_told else logging.WARNING, "%s", what)
+        self._has_told = True
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._follower = None
+        self._words = {}
+        board, self._board = self._board, None
+        if board is not None:
+            board.close()
+
+    def _remove(self) -> None:
+        if self._board is not None:
+            self._board.remove()
+
+
+def _make_board() -> Board:
+    """Make the board in the first folder that takes it.
+
+    Raises:
+        OSError: none does.
+
+    """
+    reasons = []
+    for folder in candidates(os.getuid()):
+        try:
+            prepare(folder)
+            board = Board(folder)
+        except OSError as error:
+            reasons.append(f"{folder}: {error.strerror or error}")
+            continue
+        # Here too: where workers come and go, perhaps nobody ever asks for the status.
+        clear_away(folder, conf.namespace())
+        return board
+    raise OSError("; ".join(reasons))
+
+
+class Board:
+    """The file of this process."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make the file in ``folder``; it appears locked and complete, or not at all."""
+        namespace = conf.namespace()
+        token = f"{os.getpid()}_{secrets.token_hex(4)}"
+        self.path = folder / files.name(namespace, token, layout.SUFFIX)
+        self._maps: list[mmap.mmap] = []
+        draft = self.path.with_suffix(".draft")
+        self._lock = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        # Opened again, for maps keep descriptors that cannot be closed while the words
+        # are in use, and a forked child must close all that hold the lock.
+        self._file = os.open(draft, os.O_RDWR)
+        self._size = 0
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            at = self._append(layout.pack_header(_describe_process()))
+            # Mapped like all else: a thread may write to it after the file was closed.
+            self._header = memoryview(mmap.mmap(self._file, self._size, offset=at)).cast("q")
+            draft.rename(self.path)
+        except Exception:
+            self.close()
+            draft.unlink(missing_ok=True)
+            raise
+
+    def add_segment(self, pool: dict[str, Any], words: int) -> memoryview:
+        """Append a pool and return its words, all 0."""
+        content, length, start = layout.pack_segment(pool, words)
+        at = self._append(content.ljust(length, b"\0"))
+        segment = mmap.mmap(self._file, length, offset=at)
+        self._maps.append(segment)
+        view = memoryview(segment)
+        view[:8].cast("q")[0] = layout.SEGMENT_MAGIC
+        return view[start : start + 8 * words].cast("q")
+
+    def _append(self, content: bytes) -> int:
+        """Write at the end and return where that is; all of it, or nothing that counts."""
+        at, length = self._size, len(content)
+        # Reserved and written: touching a hole of a full disk ends in SIGBUS.
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            os.posix_fallocate(self._file, at, length)
+        if os.pwrite(self._file, content, at) < length:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._size += length
+        return at
+
+    def note_order(self, number: int) -> None:
+        """Show that an order was carried out."""
+        self._header[layout.ORDERS] = number
+
+    def close(self) -> None:
+        """Let go of the file without unlocking it: in a forked child it is the parent's."""
+        os.close(self._lock)
+        os.close(self._file)
+
+    def remove(self) -> None:
+        """Take the file away at the end of the process; its counters go to the host's totals."""
+        self.close()
+        clear_away(self.path.parent, conf.namespace(), patience=0.5)
+
+
+def _describe_process() -> dict[str, Any]:
+    return {
+        "pid": os.getpid(),
+        "command": _command(),
+        "started_at": datetime.fromtimestamp(_started(), UTC).isoformat(timespec="seconds"),
+        "takes_orders": conf.takes_orders(),
+    }
+
+
+def _command() -> str:
+    """Return the program, with manage.py's subcommand; other arguments may be secret."""
+    path = Path(sys.argv[0])
+    program = path.parent.name if path.name == "__main__.py" else path.name or "python"
+    if program in ("manage.py", "django-admin") and len(sys.argv) > 1:
+        program += f" {sys.argv[1]}"
+    return program
+
+
+def _started() -> float:
+    """Return when this process started, in seconds since the epoch."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+        return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):  # not Linux
+        return time.time()

@@ -1,0 +1,80 @@
+"""What the pools of a server may take of its connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ... import conf
+from ...validation import ConfigError
+
+if TYPE_CHECKING:
+    from ...drivers.driver import Limit, ServerFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """One limit of a server, and what the pools need of it."""
+
+    limit: int
+    name: str
+    """What sets the limit, in the server's words."""
+    aliases: tuple[str, ...]
+    """The pooled databases whose connections count together."""
+    per_process: int
+    """The sum of their size + overflow."""
+    processes: int
+
+    @property
+    def needed(self) -> int:
+        """Connections, if every process used its pools to the full."""
+        return self.processes * self.per_process
+
+    @property
+    def fits(self) -> bool:
+        """Tell whether the server can never run out of connections by these pools alone."""
+        return self.needed <= self.limit
+
+    def __str__(self) -> str:
+        return (
+            f"{self.processes} x {self.per_process} ({' + '.join(self.aliases)}) = {self.needed} "
+            f"of {self.limit} ({self.name})"
+        )
+
+
+def budgets(alias: str, facts: Mapping[str, ServerFacts], processes: int) -> list[Budget]:
+    """Return the budgets that a database is part of, the tightest first.
+
+    Args:
+        alias: of the database.
+        facts: of all servers that were asked.
+        processes: how many have pools.
+
+    """
+    found = [_budget(alias, limit, facts, processes) for limit in facts[alias].limits]
+    return sorted(found, key=lambda budget: budget.limit - budget.needed)
+
+
+def _budget(alias: str, limit: Limit, facts: Mapping[str, ServerFacts], processes: int) -> Budget:
+    shares = dict(_shares(alias, limit, facts))
+    return Budget(limit.connections, limit.name, tuple(shares), sum(shares.values()), processes)
+
+
+def _shares(
+    alias: str, limit: Limit, facts: Mapping[str, ServerFacts]
+) -> Iterator[tuple[str, int]]:
+    """Return what each database takes of a limit in one process."""
+    databases = conf.databases()
+    same = {"server": (), "account": ("USER",), "database": ("NAME",)}[limit.shared_by]
+    for other, of_other in facts.items():
+        if of_other.identity != facts[alias].identity:
+            continue
+        if any(databases[other][key] != databases[alias][key] for key in same):
+            continue
+        try:
+            config = conf.pool_config(other, databases[other])
+        except ConfigError:  # the system check tells
+            continue
+        if config is not None:
+            yield other, config.max

@@ -1,0 +1,75 @@
+"""Asks the servers what they do for each connection: the other half of the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ...drivers.driver import ServerSession
+from ...process.health import ask, describe
+from ...process.mappings import pools
+from ..report import ConnectionReport, ProcessPool, Report
+
+if TYPE_CHECKING:
+    from ...backends.wrapper.connector import DjangoConnector
+
+    Sessions = dict[int, ServerSession]
+
+# A connection that its process takes for open and of which the server knows nothing.
+GONE = ServerSession(state="gone")
+TIMEOUT = 2.0
+
+
+def with_sessions(report: Report) -> Report:
+    """Return the report with what the servers say of every open connection.
+
+    Each database is asked over a connection of its own, which is closed at once.  One that
+    cannot be asked, or has no answer within 2 s, gets a line in the warnings.
+    """
+    warnings = list(report.warnings)
+    used = {pool.alias for process in report.processes for pool in process.pools}
+    known = {alias: _ask(alias, warnings) for alias in sorted(used)}
+    processes = tuple(
+        replace(process, pools=tuple(_join(pool, known[pool.alias]) for pool in process.pools))
+        for process in report.processes
+    )
+    return replace(report, processes=processes, warnings=tuple(warnings))
+
+
+def _ask(alias: str, warnings: list[str]) -> Sessions | None:
+    """Return the server's sessions; None where there is no server, or no answer."""
+    pool = None
+    try:
+        pool = pools[alias]
+        connector = pool.connector
+        if connector is None:
+            return None
+        return ask(pool, partial(_sessions, connector), TIMEOUT)
+    except Exception as error:
+        warnings.append(f"cannot ask the server of {alias!r}: {describe(error, pool)}")
+        return None
+
+
+def _sessions(connector: DjangoConnector, timeout: float) -> Sessions | None:
+    raw = connector.open()
+    try:
+        return connector.sessions(raw, timeout)
+    finally:
+        with suppress(Exception):
+            connector.close(raw)
+
+
+def _join(pool: ProcessPool, sessions: Sessions | None) -> ProcessPool:
+    if sessions is None:
+        return pool
+    return replace(pool, connections=tuple(_joined(pool.connections, sessions)))
+
+
+def _joined(
+    connections: tuple[ConnectionReport, ...], sessions: Sessions
+) -> Iterator[ConnectionReport]:
+    for connection in connections:
+        yield replace(connection, server=sessions.get(connection.backend, GONE))
