@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import Vendor
 from tests.databases import ENGINES, eventually
 from tests.host import INTERRUPTIBLE, Host
-from tests.unit.test_garbage import BOARDS, ORDERS, RETIRED
+from tests.unit.status.test_garbage import BOARDS, ORDERS, RETIRED
 
 
 def test_poolstatus__lists_every_live_process(host: Host) -> None:

@@ -12,7 +12,7 @@ from django.test.utils import isolate_apps
 from django_poolrouter.checks.routing import MIDDLEWARE, ROUTER, check_labels, check_relations
 from tests.testapp.orders.models import Order
 from tests.testapp.shop.models import Note
-from tests.unit.test_checks import STOCK, Setup, setup
+from tests.unit.checks.test_settings import STOCK, Setup, setup
 
 __all__ = ["setup"]
 
@@ -50,7 +50,7 @@ def test_weight__that_no_balancer_looks_at(setup: Setup) -> None:
     setup.databases["replica1"]["ROUTER"]["WEIGHT"] = 2
     told = "poolrouter.W007 DATABASES['replica1'] has a WEIGHT, which BALANCER 'round_robin' of"
     assert only(setup).startswith(told)
-    for balancer in ("weighted", "tests.unit.test_checks.last"):
+    for balancer in ("weighted", "tests.unit.checks.test_settings.last"):
         setup.databases["default"]["ROUTER"] = {"READ_YOUR_WRITES": "pin", "BALANCER": balancer}
         assert setup.messages() == []
 

@@ -510,7 +510,7 @@ def test_runtime_dir__that_cannot_be_made(setup: Setup) -> None:
 
 
 def test_every_id__is_in_the_docs_and_every_id_of_the_docs_is_sent() -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     sources = "".join(p.read_text() for p in (root / "django_poolrouter").rglob("*.py"))
     documented = re.findall(
         r"^## `poolrouter\.(\w\d+)`", (root / "docs/checks.md").read_text(), re.MULTILINE

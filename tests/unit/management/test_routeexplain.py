@@ -35,7 +35,7 @@ def explain(*args: str) -> list[str]:
 
 def test_read__is_explained_rule_by_rule() -> None:
     foreign, answer, cluster, _, heading, *table = explain("shop.Book")
-    assert foreign == "tests.unit.test_routeexplain.Foreign gives no answer."
+    assert foreign == "tests.unit.management.test_routeexplain.Foreign gives no answer."
     assert answer == "A read of shop.Book goes to 'replica1': balanced over the replicas."
     assert cluster == "Its cluster: primary 'default', replicas 'replica1', 'replica2'."
     assert heading.split() == ["RULE", "HOLDS"]
@@ -57,7 +57,7 @@ def test_write__goes_to_the_primary_of_its_cluster() -> None:
 
 
 def test_answer__of_another_router_is_told() -> None:
-    told = "tests.unit.test_routeexplain.Foreign says so"
+    told = "tests.unit.management.test_routeexplain.Foreign says so"
     assert explain("shop.Author") == [f"A read of shop.Author goes to 'legacy': {told}."]
 
 
