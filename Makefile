@@ -39,7 +39,7 @@ test:
 hammer:
 	@$(SETUP) test
 	CAUSALITY_SECONDS=60 POOLROUTER_LOAD_SECONDS=30 $(PY) -m pytest -rP \
-		tests/stress/test_causality.py tests/integration/test_status_under_load.py $(ARGS)
+		tests/stress/test_causality.py tests/integration/status/test_under_load.py $(ARGS)
 
 conformance:
 	@$(SETUP) conformance

@@ -188,7 +188,7 @@ import os, sys
 from pathlib import Path
 import django; django.setup()
 from django_poolrouter.status.publish import Board
-from tests.integration.test_status_folders import fill
+from tests.integration.status.test_folders import fill
 folder = Path(sys.argv[1])
 board = Board(folder)
 words = board.add_segment({"words": 4096}, 4096)

@@ -36,7 +36,7 @@ from tests.databases import ENGINES, eventually
 from tests.host import Host
 
 CHECK = "django_poolrouter.contrib.health_check.PoolHealthCheck"
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 urlpatterns = [
     path("health/", HealthCheckView.as_view(checks=[(CHECK, {"alias": "default"})])),
@@ -356,7 +356,7 @@ def test_command__tells_by_its_exit_code(tmp_path: Path, name: str, code: int) -
     (tmp_path / "commandsettings.py").write_text(
         "SECRET_KEY = 'x'\n"
         "INSTALLED_APPS = ['django_poolrouter', 'health_check']\n"
-        "ROOT_URLCONF = 'tests.integration.test_health'\n"
+        "ROOT_URLCONF = 'tests.integration.status.test_health'\n"
         f"DATABASES = {{'default': {{'ENGINE': 'django_poolrouter.backends.sqlite3',"
         f" 'NAME': {str(tmp_path / name)!r}}}}}\n"
     )

@@ -19,7 +19,7 @@ from tests.databases import ENGINES
 from tests.servers import Cluster
 from tests.testapp.site import NODES, ROUTERS, Site
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MANAGE = ["tests/testproject/manage.py"]
 TEST_DATABASES = {
     "postgresql": "SELECT datname FROM pg_database WHERE datname LIKE 'test_%'",

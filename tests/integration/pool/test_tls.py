@@ -1,4 +1,4 @@
-"""Pools over TLS; faults and forks over it are in `test_pool_faults`."""
+"""Pools over TLS; faults and forks over it are in `test_faults`."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.databases import ENGINES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PREAMBLE = """
 from gevent import monkey; monkey.patch_all()
 import gc, random, threading, traceback, warnings

@@ -13,7 +13,7 @@ import pytest
 
 from tests.databases import ENGINES, eventually
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PREAMBLE = """
 import atexit, gc, os, signal, sys, threading, time, warnings
 warnings.simplefilter("error")

@@ -7,7 +7,7 @@ django-pg-real-pool.  What other tests prove already stands there:
   test_thread_that_ends_without_close__gives_its_lease_back
 - a transaction open at return, also by BEGIN, also failed: `contract.test_backends`,
   test_open_transaction__ and test_raw_begin__ and test_failed_transaction__does_not_survive_checkin
-- a server restart, with and without connections cut: `test_pool_faults`,
+- a server restart, with and without connections cut: `test_faults`,
   test_server_restart__is_not_noticed_by_the_first_request
 - settings, search_path, roles, advisory locks, LISTEN, temporary tables, prepared statements,
   cursors WITH HOLD: `test_reset`, test_session_reset_on_postgresql__clears
@@ -16,9 +16,9 @@ django-pg-real-pool.  What other tests prove already stands there:
   test_kept_cursor__raises_when_its_connection_is_lent_again and
   test_kept_chunked_cursor__is_closed_on_the_server_too
 - `manage.py test --parallel` when the parent used the databases after they were cloned:
-  `test_test_runner`, test_tests_of_a_project__pass_and_leave_nothing_behind
+  `routing.test_test_runner`, test_tests_of_a_project__pass_and_leave_nothing_behind
 - greenlets beyond the maximum, or stuck: `test_gevent`
-- gunicorn --preload: `test_shutdown`
+- gunicorn --preload: `processes.test_sigterm`
 - Django's own tests of backends and transactions: `make conformance`
 """
 
@@ -39,7 +39,7 @@ from django_poolrouter import pools
 from tests.conftest import Vendor
 from tests.databases import eventually
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SESSION = {"postgresql": "SELECT pg_backend_pid()", "mariadb": "SELECT CONNECTION_ID()"}
 KILL = {"postgresql": "SELECT pg_terminate_backend({})", "mariadb": "KILL {}"}
 LIVE = {

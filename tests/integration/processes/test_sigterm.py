@@ -28,7 +28,7 @@ from tests.databases import ENGINES, eventually
 from tests.doubles import Task
 from tests.testapp.site import STOCK_ENGINES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GUNICORN = ["gunicorn", "--bind=fd://{fd}", "--no-control-socket", "tests.serving.wsgi"]
 PRELOAD = [*GUNICORN, "--config=python:tests.serving.gunicorn_preload"]
 SERVERS = {

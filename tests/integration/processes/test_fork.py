@@ -1,7 +1,7 @@
 """Children that are forked or spawned in the midst of a transaction, seen from their parent.
 
-What PostgreSQL and MariaDB see of forked children is in `test_pool_faults`, and of gunicorn's
-preloaded workers in `test_shutdown`.
+What PostgreSQL and MariaDB see of forked children is in `pool.test_faults`, and of gunicorn's
+preloaded workers in `test_sigterm`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 
 from tests.conftest import Vendor
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # Options to wait for no lock.
 IMPATIENT: dict[str, dict[str, Any]] = {
     "sqlite": {"timeout": 0},

@@ -27,7 +27,7 @@ from tests.conftest import Vendor, over_tls_too
 from tests.doubles import Task, eventually
 from tests.servers import FaultProxy
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OWN_ID = {"postgresql": "SELECT pg_backend_pid()", "mariadb": "SELECT CONNECTION_ID()"}
 ONE = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0}
 KILL = {"postgresql": "SELECT pg_terminate_backend({})", "mariadb": "KILL {}"}
