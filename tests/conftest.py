@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.databases import ENGINES, configured
+from tests.support.databases import ENGINES, configured
 
 pytest_plugins = ["tests.servers.fixtures"]
 

@@ -14,7 +14,7 @@ from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 from selenium import webdriver
 
-from tests.host import Host
+from tests.support.host import Host
 
 POOL = {"pool_size": 2, "max_overflow": 1, "pool_timeout": 30}
 CSP = {"default-src": ["'none'"]}

@@ -18,8 +18,8 @@ import pytest
 from example_project.demo.servers import NODES, create
 from example_project.demo.site import EXAMPLE, ROOT, Site
 from example_project.demo.traffic import Traffic
-from tests.databases import eventually
 from tests.servers import Cluster
+from tests.support.databases import eventually
 
 ALIASES = [alias for nodes in NODES.values() for alias in nodes]
 KINDS = pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mysql"])

@@ -18,11 +18,11 @@ import pytest
 from django.core.management import call_command
 from django.db import connections
 
-from tests.databases import ENGINES, configured
 from tests.servers import Cluster, MariadbCluster, PostgresqlCluster, ServersMissing
 from tests.stress.users import USERS, Read, User, users_at_work, web_processes
-from tests.testapp.shop.models import Author
-from tests.testapp.site import PORT
+from tests.support.databases import ENGINES, configured
+from tests.support.testapp.shop.models import Author
+from tests.support.testapp.site import PORT
 
 pytestmark = [pytest.mark.stress, pytest.mark.slow]
 

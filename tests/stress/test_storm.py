@@ -28,7 +28,7 @@ from django_poolrouter.pooling import (
     PoolTimeout,
 )
 from django_poolrouter.pooling.state import MAX_OPENING
-from tests.doubles import ConnectFailed, FakeConnection, FakeConnector, Killed, Task
+from tests.support.doubles import ConnectFailed, FakeConnection, FakeConnector, Killed, Task
 
 pytestmark = pytest.mark.stress
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.databases import ENGINES
+from tests.support.databases import ENGINES
 
 ROOT = Path(__file__).parents[3]
 PREAMBLE = """

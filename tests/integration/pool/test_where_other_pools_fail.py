@@ -37,7 +37,7 @@ from django.db import connection
 
 from django_poolrouter import pools
 from tests.conftest import Vendor
-from tests.databases import eventually
+from tests.support.databases import eventually
 
 ROOT = Path(__file__).parents[3]
 SESSION = {"postgresql": "SELECT pg_backend_pid()", "mariadb": "SELECT CONNECTION_ID()"}
@@ -61,7 +61,7 @@ import os, sys
 import django
 django.setup()
 from django.db import connection
-from tests.serving import work
+from tests.support.serving import work
 
 work.leave_idle()
 work.session()  # leased, besides
@@ -94,7 +94,7 @@ def test_children_forked_with_an_open_pool__never_read_each_others_rows(
         env={
             "PATH": os.environ["PATH"],
             "POOLROUTER_RUNTIME_DIR": str(tmp_path),
-            "DJANGO_SETTINGS_MODULE": "tests.serving.settings",
+            "DJANGO_SETTINGS_MODULE": "tests.support.serving.settings",
             "DATABASES": json.dumps({"default": server.database()}),
         },
         capture_output=True,

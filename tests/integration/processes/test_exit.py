@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.databases import ENGINES, eventually
+from tests.support.databases import ENGINES, eventually
 
 ROOT = Path(__file__).parents[3]
 PREAMBLE = """

@@ -30,12 +30,12 @@ IMPATIENT: dict[str, dict[str, Any]] = {
 
 def run(database: dict[str, Any], folder: Path, *how: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tests.serving.forking", *how],
+        [sys.executable, "-W", "error", "-m", "tests.support.serving.forking", *how],
         cwd=ROOT,
         env={
             "PATH": os.environ["PATH"],
             "POOLROUTER_RUNTIME_DIR": str(folder / "run"),
-            "DJANGO_SETTINGS_MODULE": "tests.serving.settings",
+            "DJANGO_SETTINGS_MODULE": "tests.support.serving.settings",
             "DATABASES": json.dumps({"default": database}),
         },
         capture_output=True,

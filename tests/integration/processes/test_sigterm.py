@@ -24,20 +24,20 @@ import psycopg
 import pytest
 
 from example_project.demo.site import Address, fetch
-from tests.databases import ENGINES, eventually
-from tests.doubles import Task
-from tests.testapp.site import STOCK_ENGINES
+from tests.support.databases import ENGINES, eventually
+from tests.support.doubles import Task
+from tests.support.testapp.site import STOCK_ENGINES
 
 ROOT = Path(__file__).parents[3]
-GUNICORN = ["gunicorn", "--bind=fd://{fd}", "--no-control-socket", "tests.serving.wsgi"]
-PRELOAD = [*GUNICORN, "--config=python:tests.serving.gunicorn_preload"]
+GUNICORN = ["gunicorn", "--bind=fd://{fd}", "--no-control-socket", "tests.support.serving.wsgi"]
+PRELOAD = [*GUNICORN, "--config=python:tests.support.serving.gunicorn_preload"]
 SERVERS = {
     "sync": [*GUNICORN, "--worker-class=sync"],
     "gthread": [*GUNICORN, "--worker-class=gthread", "--threads=4"],
     "gevent": [*GUNICORN, "--worker-class=gevent"],
-    "uvicorn": ["uvicorn", "--fd={fd}", "tests.serving.asgi:application"],
+    "uvicorn": ["uvicorn", "--fd={fd}", "tests.support.serving.asgi:application"],
     "celery": [
-        *("celery", "--app=tests.serving.tasks", "worker", "--concurrency=1"),
+        *("celery", "--app=tests.support.serving.tasks", "worker", "--concurrency=1"),
         *("--without-gossip", "--without-mingle", "--without-heartbeat"),
     ],
 }
@@ -63,7 +63,7 @@ class Served:
                     "PATH": os.environ["PATH"],
                     "PYTHONUNBUFFERED": "1",
                     "POOLROUTER_RUNTIME_DIR": str(folder),
-                    "DJANGO_SETTINGS_MODULE": "tests.serving.settings",
+                    "DJANGO_SETTINGS_MODULE": "tests.support.serving.settings",
                     "DATABASES": json.dumps({"default": database}),
                     **env,
                 },

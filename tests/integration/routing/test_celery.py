@@ -20,8 +20,8 @@ from django.db import connections, transaction
 
 from django_poolrouter import scope, using_primary
 from django_poolrouter.routing import Scope, current_scope
-from tests.databases import ENGINES, configured
-from tests.testapp.shop.models import Author
+from tests.support.databases import ENGINES, configured
+from tests.support.testapp.shop.models import Author
 
 celery = pytest.importorskip("celery")
 from celery import signals  # noqa: E402

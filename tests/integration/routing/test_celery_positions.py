@@ -14,10 +14,10 @@ import pytest
 from django.db import connections, transaction
 
 from django_poolrouter import scope
-from tests.databases import configured
-from tests.testapp.replicated import Shop
-from tests.testapp.shop.models import Author
-from tests.testapp.site import PORT
+from tests.support.databases import configured
+from tests.support.testapp.replicated import Shop
+from tests.support.testapp.shop.models import Author
+from tests.support.testapp.site import PORT
 
 pytest.importorskip("celery")
 from celery import signals

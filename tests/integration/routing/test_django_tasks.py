@@ -20,10 +20,10 @@ from django.db.models.expressions import RawSQL
 
 from django_poolrouter import scope
 from django_poolrouter.routing import Scope, current_scope
-from tests.databases import ENGINES
-from tests.testapp.replicated import Shop
-from tests.testapp.shop.models import Author
-from tests.testapp.site import PORT
+from tests.support.databases import ENGINES
+from tests.support.testapp.replicated import Shop
+from tests.support.testapp.shop.models import Author
+from tests.support.testapp.site import PORT
 
 if django.VERSION < (6, 0):
 

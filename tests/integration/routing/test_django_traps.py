@@ -41,10 +41,10 @@ from django_poolrouter.process.registry import registry
 from django_poolrouter.routing import Scope, current_scope
 from django_poolrouter.stores import COOKIE, SALT
 from django_poolrouter.test import assert_routed_to
-from tests.databases import ENGINES, configured
-from tests.testapp.orders.models import Line, Order
-from tests.testapp.shop.models import Author, Book, Note, Tag
-from tests.testapp.site import Site, where, witness
+from tests.support.databases import ENGINES, configured
+from tests.support.testapp.orders.models import Line, Order
+from tests.support.testapp.shop.models import Author, Book, Note, Tag
+from tests.support.testapp.site import Site, where, witness
 
 REPLICAS = {"replica1", "replica2"}
 # What PostgreSQL refuses there, and how.

@@ -21,8 +21,6 @@ from django_poolrouter.routing import Monitor, Replicas, Scope, carry, current_s
 from django_poolrouter.routing.monitor import INTERVAL
 from django_poolrouter.routing.replica_health import COOL_DOWN
 from django_poolrouter.test import assert_routed_to
-from tests.databases import eventually
-from tests.doubles import Task
 from tests.servers import (
     Cluster,
     FaultProxy,
@@ -30,9 +28,11 @@ from tests.servers import (
     PostgresqlCluster,
     ServersMissing,
 )
-from tests.testapp.replicated import Shop
-from tests.testapp.shop.models import Author
-from tests.testapp.site import PORT, where, witness
+from tests.support.databases import eventually
+from tests.support.doubles import Task
+from tests.support.testapp.replicated import Shop
+from tests.support.testapp.shop.models import Author
+from tests.support.testapp.site import PORT, where, witness
 
 REPLICAS = ("replica1", "replica2")
 # From the end of a failure to the next probe, and a moment for it.
@@ -53,7 +53,7 @@ def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
 
 @pytest.fixture(scope="module")
 def seeded(shop: Shop, django_db_blocker: Any) -> Shop:
-    from tests.databases import configured
+    from tests.support.databases import configured
 
     with django_db_blocker.unblock(), configured(shop.databases()):
         shop.seed()

@@ -32,9 +32,9 @@ from django_poolrouter import scope, using_primary
 from django_poolrouter.middleware import RoutingMiddleware
 from django_poolrouter.routing import current_scope
 from django_poolrouter.stores import COOKIE, SALT
-from tests.databases import ENGINES, ROUTERS, configured
-from tests.testapp.orders.models import Order
-from tests.testapp.shop.models import Author
+from tests.support.databases import ENGINES, ROUTERS, configured
+from tests.support.testapp.orders.models import Order
+from tests.support.testapp.shop.models import Author
 
 OF_DEFAULT = f"{COOKIE}_default"
 MIDDLEWARE = ["django_poolrouter.middleware.RoutingMiddleware"]

@@ -19,9 +19,9 @@ from psycopg import sql as psycopg_sql
 from django_poolrouter import scope, using_replica
 from django_poolrouter.process.registry import registry
 from django_poolrouter.routing import Scope, carry, current_scope
-from tests.databases import configured
-from tests.testapp.replicated import Shop
-from tests.testapp.shop.models import Author, Note
+from tests.support.databases import configured
+from tests.support.testapp.replicated import Shop
+from tests.support.testapp.shop.models import Author, Note
 
 COUNT = "SELECT count(*) FROM shop_author WHERE name = 'mine'"
 PROCEDURES = {

@@ -23,8 +23,8 @@ from django.urls import path
 from django_poolrouter import scope
 from django_poolrouter.routing import Position, current_scope
 from django_poolrouter.stores import COOKIE, SALT, CacheStore
-from tests.databases import ENGINES, configured
-from tests.testapp.shop.models import Author
+from tests.support.databases import ENGINES, configured
+from tests.support.testapp.shop.models import Author
 
 OF_DEFAULT = f"{COOKIE}_default"
 MIDDLEWARE = [

@@ -15,12 +15,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
 
-from tests.databases import ENGINES
 from tests.servers import Cluster
-from tests.testapp.site import NODES, ROUTERS, Site
+from tests.support.databases import ENGINES
+from tests.support.testapp.site import NODES, ROUTERS, Site
 
 ROOT = Path(__file__).parents[3]
-MANAGE = ["tests/testproject/manage.py"]
+MANAGE = ["tests/support/testproject/manage.py"]
 TEST_DATABASES = {
     "postgresql": "SELECT datname FROM pg_database WHERE datname LIKE 'test_%'",
     "mariadb": "SHOW DATABASES LIKE 'test\\_%'",
@@ -77,7 +77,9 @@ def test_tests_of_a_project__pass_and_leave_nothing_behind(
         databases = on_sqlite(tmp_path, {"NAME"} if kind == "sqlite in files" else {})
     else:
         databases = on_servers(kind)
-    said = run(databases, "test", "tests.testproject", "--noinput", f"--parallel={parallel}", "-v2")
+    said = run(
+        databases, "test", "tests.support.testproject", "--noinput", f"--parallel={parallel}", "-v2"
+    )
     ran = re.search(r"^Ran (\d+) tests", said, re.MULTILINE)
     assert ran is not None
     assert int(ran[1]) == 16
@@ -92,7 +94,7 @@ def test_databases_of_an_earlier_run__are_used_again_or_replaced(
     on_servers: Any, postgresql: Cluster
 ) -> None:
     databases = on_servers("postgresql")
-    command = ["test", "tests.testproject.tests.AtomicTests", "--noinput"]
+    command = ["test", "tests.support.testproject.tests.AtomicTests", "--noinput"]
     run(databases, *command, "--keepdb")
     names = postgresql.sql("primary", TEST_DATABASES["postgresql"]).splitlines()
     assert sorted(names) == ["test_runner", "test_runner_orders"]

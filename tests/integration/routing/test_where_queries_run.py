@@ -22,11 +22,11 @@ from django.db.models import Count, Max
 
 from django_poolrouter import clusters, pools, scope, using_primary, using_replica
 from django_poolrouter.routing import Scope, current_scope
-from tests.databases import configured, eventually
-from tests.testapp.billing.models import Invoice, Label, Receipt, Tariff
-from tests.testapp.orders.models import Line, Order
-from tests.testapp.shop.models import Author, Book, Note, Tag
-from tests.testapp.site import Site, where, witness
+from tests.support.databases import configured, eventually
+from tests.support.testapp.billing.models import Invoice, Label, Receipt, Tariff
+from tests.support.testapp.orders.models import Line, Order
+from tests.support.testapp.shop.models import Author, Book, Note, Tag
+from tests.support.testapp.site import Site, where, witness
 
 REPLICAS = {"replica1", "replica2"}
 ROUNDS = 50

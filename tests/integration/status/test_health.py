@@ -32,8 +32,8 @@ from django_poolrouter.contrib.health_check import (
 from django_poolrouter.process.health import describe
 from django_poolrouter.process.registry import registry
 from tests.conftest import Vendor
-from tests.databases import ENGINES, eventually
-from tests.host import Host
+from tests.support.databases import ENGINES, eventually
+from tests.support.host import Host
 
 CHECK = "django_poolrouter.contrib.health_check.PoolHealthCheck"
 ROOT = Path(__file__).parents[3]

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.databases import ENGINES
-from tests.host import Host
+from tests.support.databases import ENGINES
+from tests.support.host import Host
 
 NAMES = {"postgresql": "postgres", "mariadb": "mysql"}
 

@@ -8,9 +8,9 @@ import signal
 
 import pytest
 
-from tests.databases import eventually
-from tests.host import Host
 from tests.servers.fixtures import NOT_TESTED
+from tests.support.databases import eventually
+from tests.support.host import Host
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import Vendor
-from tests.databases import ENGINES, eventually
-from tests.host import INTERRUPTIBLE, Host
+from tests.support.databases import ENGINES, eventually
+from tests.support.host import INTERRUPTIBLE, Host
 from tests.unit.status.test_garbage import BOARDS, ORDERS, RETIRED
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import Vendor
-from tests.databases import ENGINES, eventually
-from tests.host import Host
 from tests.servers import Cluster, FaultProxy
+from tests.support.databases import ENGINES, eventually
+from tests.support.host import Host
 
 STOP = {
     "postgresql": ("SELECT pg_wal_replay_pause()", "SELECT pg_wal_replay_resume()"),

@@ -23,10 +23,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.databases import ENGINES, eventually
-from tests.host import INTERRUPTIBLE
 from tests.servers.fixtures import NOT_TESTED
-from tests.web import ROOT, listening, running, visited
+from tests.support.databases import ENGINES, eventually
+from tests.support.host import INTERRUPTIBLE
+from tests.support.web import ROOT, listening, running, visited
 
 pytestmark = [pytest.mark.slow, pytest.mark.stress]
 
@@ -35,13 +35,19 @@ SECONDS = float(os.environ.get("POOLROUTER_LOAD_SECONDS", "3"))
 AROUND = 0.25
 # Samples that there are at least, however slow the machine is.
 FEWEST = 5
-GUNICORN = ("gunicorn", "tests.loadsite.wsgi", "--workers=3", "--no-control-socket")
+GUNICORN = ("gunicorn", "tests.support.loadsite.wsgi", "--workers=3", "--no-control-socket")
 KINDS = {
     "gthread": (*GUNICORN, "--threads=4"),
     "preload": (*GUNICORN, "--threads=4", "--preload"),
     "gevent": (*GUNICORN, "--worker-class=gevent"),
-    "uvicorn": ("uvicorn", "tests.serving.asgi:application", "--workers=2", "--lifespan=off"),
-    "celery": ("celery", "-A", "tests.loadsite.tasks", "worker", "--concurrency=3", "-l", "ERROR"),
+    "uvicorn": (
+        *("uvicorn", "tests.support.serving.asgi:application"),
+        *("--workers=2", "--lifespan=off"),
+    ),
+    "celery": (
+        *("celery", "-A", "tests.support.loadsite.tasks"),
+        *("worker", "--concurrency=3", "-l", "ERROR"),
+    ),
 }
 
 
@@ -119,7 +125,7 @@ class Site:
     def loaded(self) -> AbstractContextManager[None]:
         """Send requests or tasks until the end of the block."""
         if self.kind == "celery":
-            return self._running([sys.executable, "-m", "tests.loadsite.tasks", "0.01"])
+            return self._running([sys.executable, "-m", "tests.support.loadsite.tasks", "0.01"])
         # In waves: now all connections are wanted, now but a few.
         return visited(self._port, pause=lambda: 0.3 if time.time() % 1 < 0.5 else 0)
 
@@ -176,7 +182,7 @@ def environment(postgresql_database: dict[str, str], tmp_path: Path) -> dict[str
     return {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
-        "DJANGO_SETTINGS_MODULE": "tests.loadsite.settings",
+        "DJANGO_SETTINGS_MODULE": "tests.support.loadsite.settings",
         "KEY": str(tmp_path),
         "DATABASE": json.dumps(database),
         "BROKER": str(tmp_path / "broker"),

@@ -10,8 +10,8 @@ from django.db import models
 from django.test.utils import isolate_apps
 
 from django_poolrouter.checks.routing import MIDDLEWARE, ROUTER, check_labels, check_relations
-from tests.testapp.orders.models import Order
-from tests.testapp.shop.models import Note
+from tests.support.testapp.orders.models import Order
+from tests.support.testapp.shop.models import Note
 from tests.unit.checks.test_settings import STOCK, Setup, setup
 
 __all__ = ["setup"]
@@ -121,7 +121,7 @@ def test_relations__between_clusters(setup: Setup) -> None:
     assert message.id == "poolrouter.W006"
 
 
-@isolate_apps("tests.testapp.shop")
+@isolate_apps("tests.support.testapp.shop")
 def test_relations__from_one_app_alone(setup: Setup) -> None:
     from django.apps import apps
 

@@ -21,8 +21,8 @@ from django_poolrouter.middleware import RoutingMiddleware
 from django_poolrouter.process.registry import registry
 from django_poolrouter.router import PoolRouter
 from django_poolrouter.routing import Scope
-from tests.databases import ENGINES
-from tests.testapp.shop.models import Book
+from tests.support.databases import ENGINES
+from tests.support.testapp.shop.models import Book
 
 STOCK = "django.db.backends.sqlite3"
 SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
@@ -117,7 +117,7 @@ def test_check__is_registered_and_fails_the_command(setup: Setup) -> None:
 # -- errors -----------------------------------------------------------------------------
 
 POOL = "DATABASES['default']['OPTIONS']['pool']"
-FAILS = "tests.testapp.fails"
+FAILS = "tests.support.testapp.fails"
 DEFAULT = "DATABASES['default']['ROUTER']"
 REPLICA = "DATABASES['replica1']['ROUTER']"
 

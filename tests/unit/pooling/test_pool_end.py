@@ -10,7 +10,7 @@ import pytest
 
 from django_poolrouter.pooling import Page, PoolClosed
 from django_poolrouter.pooling import counters as words
-from tests.doubles import FakeConnector, Gate, ManualClock, Task
+from tests.support.doubles import FakeConnector, Gate, ManualClock, Task
 from tests.unit.pooling.conftest import (
     MakePool,
     assert_at_rest,

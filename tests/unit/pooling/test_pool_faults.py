@@ -12,7 +12,7 @@ import pytest
 
 from django_poolrouter.pooling import NoReset, PoolTimeout, state
 from django_poolrouter.pooling.waiters import Waiter
-from tests.doubles import (
+from tests.support.doubles import (
     ConnectFailed,
     FakeConnector,
     Gate,

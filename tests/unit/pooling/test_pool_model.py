@@ -1,6 +1,6 @@
 """The pool under every order of events that Hypothesis can think of.
 
-Callers are threads of which one runs at a time (``tests.doubles.cooperative``): they stop
+Callers are threads of which one runs at a time (``tests.support.doubles.cooperative``): they stop
 in the driver, in the queue, and between the pool's own steps, and what becomes of each is
 drawn.  So failures replay and shrink.  ``HYPOTHESIS_PROFILE=deep`` looks longer.
 """
@@ -25,8 +25,8 @@ from django_poolrouter.pooling import (
     state,
 )
 from django_poolrouter.pooling.pool import COLLECT_EVERY
-from tests.doubles import ConnectFailed, Killed
-from tests.doubles.cooperative import (
+from tests.support.doubles import ConnectFailed, Killed
+from tests.support.doubles.cooperative import (
     END,
     SWITCH,
     Caller,

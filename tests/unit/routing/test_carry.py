@@ -20,7 +20,7 @@ from django_poolrouter.routing import (
 )
 from django_poolrouter.routing.balancers import round_robin
 from django_poolrouter.routing.carry import CARRIED, merge, pack, seconds_left, unpack
-from tests.doubles import FakeServers
+from tests.support.doubles import FakeServers
 
 
 class Transaction:

@@ -18,7 +18,7 @@ from django_poolrouter.routing import (
     ServerFailed,
 )
 from django_poolrouter.routing.balancers import round_robin
-from tests.doubles import FakeServers, eventually
+from tests.support.doubles import FakeServers, eventually
 
 
 def cluster(servers: FakeServers | None) -> Cluster:

@@ -24,7 +24,7 @@ from django_poolrouter.routing import (
 from django_poolrouter.routing.balancers import round_robin
 from django_poolrouter.routing.prober import WAIT
 from django_poolrouter.routing.replica_health import COOL_DOWN, GRACE
-from tests.doubles import FakeServers, Task, eventually
+from tests.support.doubles import FakeServers, Task, eventually
 
 
 class Clock:

@@ -13,7 +13,7 @@ from django_poolrouter import jobs
 from django_poolrouter.process.registry import Registry
 from django_poolrouter.routing import BALANCERS, Cluster, Scope, Topology, parse_clusters, scope
 from django_poolrouter.statements.recorder import StatementRecorder, is_write
-from tests.databases import ENGINES
+from tests.support.databases import ENGINES
 
 READS = r"""
 SELECT 1

@@ -17,7 +17,7 @@ from functools import partial
 import django
 from django.db import DatabaseError, connection, connections, transaction
 
-from tests.serving import work
+from tests.support.serving import work
 
 kept: list[object] = []
 

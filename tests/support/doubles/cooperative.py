@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Any
 
 from django_poolrouter.pooling.waiters import Waiter, WaitQueue
-from tests.doubles.clock import ManualClock
-from tests.doubles.connector import ConnectFailed, FakeConnection, FakeConnector, Killed
-from tests.doubles.tasks import LIMIT
+from tests.support.doubles.clock import ManualClock
+from tests.support.doubles.connector import ConnectFailed, FakeConnection, FakeConnector, Killed
+from tests.support.doubles.tasks import LIMIT
 
 SWITCH = "switch"
 END = "end"

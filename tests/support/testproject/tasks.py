@@ -9,8 +9,8 @@ from celery import Celery
 from django.db.models.expressions import RawSQL
 
 from django_poolrouter.routing import current_scope
-from tests import broker
-from tests.testapp.shop.models import Author
+from tests.support import broker
+from tests.support.testapp.shop.models import Author
 
 FOLDER = os.environ["CELERY_FOLDER"]
 

@@ -16,7 +16,7 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 
 @app.task
 def work() -> None:
-    from tests.loadsite.urls import work
+    from tests.support.loadsite.urls import work
 
     work()
 
@@ -25,4 +25,4 @@ if __name__ == "__main__":  # sends tasks until it is told to end, and none by h
     told = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: told.set())
     while not told.wait(float(sys.argv[1])):
-        app.send_task("tests.loadsite.tasks.work")
+        app.send_task("tests.support.loadsite.tasks.work")

@@ -9,7 +9,7 @@ import os
 SECRET_KEY = "only-for-tests"
 ALLOWED_HOSTS = ["*"]
 DATABASES = json.loads(os.environ["DATABASES"])
-INSTALLED_APPS = ["tests.serving"]
+INSTALLED_APPS = ["tests.support.serving"]
 if DATABASES["default"]["ENGINE"].startswith("django_poolrouter"):
     INSTALLED_APPS.insert(0, "django_poolrouter")
-ROOT_URLCONF = "tests.serving.urls"
+ROOT_URLCONF = "tests.support.serving.urls"

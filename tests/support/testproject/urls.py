@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
-from tests.testapp.shop.models import Book
+from tests.support.testapp.shop.models import Book
 
 
 def count(request: HttpRequest) -> HttpResponse:

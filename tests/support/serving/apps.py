@@ -6,7 +6,7 @@ from django.apps import AppConfig
 
 
 class ServingConfig(AppConfig):
-    name = "tests.serving"
+    name = "tests.support.serving"
 
     def ready(self) -> None:
         if "SIGNAL_HANDLERS" in os.environ:

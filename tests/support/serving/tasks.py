@@ -5,7 +5,7 @@ import os
 from celery import Celery
 from celery.signals import worker_ready
 
-from tests.serving import work
+from tests.support.serving import work
 
 app = Celery("serving", broker="memory://")
 app.conf.worker_pool = "prefork"

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # A command that Ctrl-C ends; what a script starts in the background would ignore it.
 INTERRUPTIBLE = (
     sys.executable,

@@ -3,7 +3,7 @@ import os
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
-from tests.serving import work
+from tests.support.serving import work
 
 
 def hold(request: HttpRequest) -> HttpResponse:

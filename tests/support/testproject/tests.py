@@ -13,9 +13,9 @@ from django.test import TestCase, TransactionTestCase
 
 from django_poolrouter import pools, using_primary, using_replica
 from django_poolrouter.test import assert_routed_to
-from tests.testapp.billing.models import Invoice, Label, Tariff
-from tests.testapp.orders.models import Line, Order
-from tests.testapp.shop.models import Author, Book, Note, Tag
+from tests.support.testapp.billing.models import Invoice, Label, Tariff
+from tests.support.testapp.orders.models import Line, Order
+from tests.support.testapp.shop.models import Author, Book, Note, Tag
 
 PRIMARIES = {"default", "orders"}
 REPLICAS = {"replica1", "replica2"}

@@ -13,11 +13,11 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 from django.db.models.expressions import RawSQL
 
-from tests.databases import ENGINES
 from tests.servers import Cluster
-from tests.testapp.billing.models import Invoice, Label, Tariff
-from tests.testapp.orders.models import Line, Order
-from tests.testapp.shop.models import Author, Book, Note, Tag
+from tests.support.databases import ENGINES
+from tests.support.testapp.billing.models import Invoice, Label, Tariff
+from tests.support.testapp.orders.models import Line, Order
+from tests.support.testapp.shop.models import Author, Book, Note, Tag
 
 STOCK_ENGINES = {
     "postgresql": "django.db.backends.postgresql",

@@ -8,5 +8,5 @@ from django.core.management import execute_from_command_line
 
 if __name__ == "__main__":
     sys.path[0] = str(Path.cwd())
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.testproject.settings"
+    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.support.testproject.settings"
     execute_from_command_line()

@@ -12,8 +12,8 @@ MIGRATION_MODULES = settings.MIGRATION_MODULES
 DEFAULT_AUTO_FIELD = settings.DEFAULT_AUTO_FIELD
 MIDDLEWARE = ["django_poolrouter.middleware.RoutingMiddleware"]
 DATABASE_ROUTERS = ["django_poolrouter.router.PoolRouter"]
-ROOT_URLCONF = "tests.testproject.urls"
-TEST_RUNNER = "tests.testproject.runner.Runner"
+ROOT_URLCONF = "tests.support.testproject.urls"
+TEST_RUNNER = "tests.support.testproject.runner.Runner"
 DATABASES = json.loads(os.environ["DATABASES"])
 if "CELERY_FOLDER" in os.environ:
     INSTALLED_APPS = [*INSTALLED_APPS, "django_poolrouter.contrib.celery"]

@@ -9,7 +9,7 @@ application = get_wsgi_application()
 if os.environ.get("USE_BEFORE_FORK"):
     from django.db import connection
 
-    from tests.loadsite.urls import work
+    from tests.support.loadsite.urls import work
 
     work()
     connection.close()

@@ -7,9 +7,9 @@ from typing import Any
 from django.core.management import call_command
 from django.db import connections
 
-from tests.databases import ENGINES, eventually
 from tests.servers import Cluster
-from tests.testapp.shop.models import Author
+from tests.support.databases import ENGINES, eventually
+from tests.support.testapp.shop.models import Author
 
 # What stops it, what asks for that, and the answer when it has stopped.
 STOPPED = {
