@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from .drivers.driver import Driver
-    from .stores import Store
 
 TEST_MIRROR = "IS_TEST_MIRROR"
 """Stands in the settings of an alias while tests run, if it is a mirror then."""
@@ -132,12 +131,11 @@ def is_read_only(database: Mapping[str, Any]) -> bool:
 
 
 @lru_cache(maxsize=1)
-def store() -> Store:
+def store() -> Any:
     """Return what remembers users' writes between requests; raises ConfigError."""
     routing = _poolrouter().get("ROUTING", {})
     chosen = routing.get("STORE", "cookie") if isinstance(routing, Mapping) else "cookie"
-    made = load(STORES.get(chosen, chosen), "POOLROUTER['ROUTING']['STORE']")()
-    return cast("Store", made)
+    return load(STORES.get(chosen, chosen), "POOLROUTER['ROUTING']['STORE']")()
 
 
 def cookie_attributes() -> dict[str, Any]:

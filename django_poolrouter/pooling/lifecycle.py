@@ -10,16 +10,13 @@ import logging
 import random
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import counters
 from .connector import Connector
-from .entry import CLEARED, Entry, news_probe
+from .entry import CLEARED, Entry, Lender, news_probe
 from .errors import PoolClosed
 from .state import Books
-
-if TYPE_CHECKING:
-    from .pool import Pool
 
 logger = logging.getLogger("django_poolrouter.pool")
 
@@ -34,25 +31,25 @@ class Stock:
     """The life of the entries of one pool.
 
     Args:
-        pool: whose they are.
+        lender: the pool that lends them.
         books: its books, which know its options too.
         connector: the door to the driver.
         clock: monotonic time in nanoseconds.
-        on_open: called with the pool after each connection it opened.
+        on_open: called after each connection that was opened.
         on_lost: called with each entry whose connection was found dead, or came back broken.
 
     """
 
     def __init__(
         self,
-        pool: Pool,
+        lender: Lender,
         books: Books,
         connector: Connector,
         clock: Callable[[], int],
-        on_open: Callable[[Pool], object],
+        on_open: Callable[[], object],
         on_lost: Callable[[Entry], object],
     ) -> None:
-        self._pool = pool
+        self._lender = lender
         self._books = books
         self._config = config = books.config
         self._connector = connector
@@ -84,7 +81,7 @@ class Stock:
         now = self._clock()
         entry = Entry(
             connection,
-            self._pool,
+            self._lender,
             generation=generation,
             created=now,
             expires=now + self._lifetime(),
@@ -94,10 +91,10 @@ class Stock:
         self._books.add(entry)
         if self._books.closed:
             self.retire(entry)
-            message = f"pool {self._pool.name!r} was closed while a connection was opened"
+            message = f"pool {self._lender.name!r} was closed while a connection was opened"
             raise PoolClosed(message, while_waiting=True)
         try:
-            self._on_open(self._pool)
+            self._on_open()
         except BaseException:
             self.retire(entry)
             raise
@@ -171,7 +168,7 @@ class Stock:
         try:
             self._connector.close(connection)
         except Exception:
-            name = self._pool.name
+            name = self._lender.name
             logger.debug("pool %s: closing a connection failed", name, exc_info=True)
 
 

@@ -20,6 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from . import counters
 from .config import PoolConfig
@@ -78,7 +79,7 @@ class Pool:
         self._clock = clock
         self._books = Books(name, config, self.page)
         self._idle = self._books.idle
-        self._stock = Stock(self, self._books, connector, clock, on_open, on_lost)
+        self._stock = Stock(self, self._books, connector, clock, partial(on_open, self), on_lost)
         self._ping_after = self._stock.ping_after
         self._given_up: deque[Lease] = deque()
         self._fill_after = 0  # monotonic ns

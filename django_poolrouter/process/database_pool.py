@@ -6,26 +6,43 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from django.db import Error, connections, transaction
 
 from .. import pooling, signals
 from ..errors import PoolExhausted, PoolTimeout, public
-from ..pooling import Lease, Page, Pool, PoolConfig, PoolStatus
+from ..pooling import Connector, Lease, Page, Pool, PoolConfig, PoolStatus
 from ..pooling.entry import Entry
 from ..routing import scope
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from ..backends.wrapper.connector import DjangoConnector
+    from ..drivers.driver import ServerFacts, ServerSession
 
 logger = logging.getLogger("django_poolrouter.pool")
 
 STATUS_KEYS = ("size", "max", "open", "checkedin", "checkedout", "overflow", "waiting")
 
 MakePage = Callable[["DatabasePool", PoolConfig], Page]
+
+
+class ServerConnector(Connector, Protocol):
+    """What a pool of Django connections needs of its connector; the backend writes it."""
+
+    settings: Mapping[str, Any]
+    """Of the database, as they are now."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What Django asks the server once for each wrapper, asked once for the pool."""
+
+    def inspect(self, connection: Any, timeout: float) -> ServerFacts:
+        """Ask the server who it is."""
+
+    def sessions(self, connection: Any, timeout: float) -> dict[int, ServerSession] | None:
+        """Ask the server what its sessions do; None where it does not tell."""
 
 
 class DatabasePool:
@@ -40,7 +57,7 @@ class DatabasePool:
         alias: str,
         vendor: str,
         config: PoolConfig | None = None,
-        connector: DjangoConnector | None = None,
+        connector: ServerConnector | None = None,
         make_page: MakePage | None = None,
         look_after: Callable[[Pool], object] = id,
     ) -> None:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from random import randrange
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from django.db import connections
 
@@ -18,12 +18,9 @@ from .. import conf, signals
 from ..pooling import Housekeeper, Page, PoolConfig
 from ..routing import Cluster, ClusterConfig, Monitor, OnLook, Topology
 from ..validation import ConfigError
-from .database_pool import DatabasePool
+from .database_pool import DatabasePool, ServerConnector
 from .replication_logs import PooledServers
 from .shutdown import PoolManager
-
-if TYPE_CHECKING:
-    from ..backends.mixin import PooledDatabaseWrapper
 
 # What does not reach the server, or may change without making it another database.
 NOT_IDENTITY = frozenset(
@@ -41,6 +38,20 @@ NOT_IDENTITY = frozenset(
 
 Settings = dict[str, Any]
 Publish = Callable[[DatabasePool, PoolConfig], Page]
+
+
+class Poolable(Protocol):
+    """A database wrapper that can be pooled; it brings along what opens its connections."""
+
+    alias: str
+    vendor: str
+    settings_dict: Settings
+
+    def can_be_pooled(self) -> bool:
+        """Tell whether it is a database of its own, and not Django's way to the server."""
+
+    def make_connector(self, settings: Settings, config: PoolConfig) -> ServerConnector:
+        """Return what opens connections for this wrapper's pool."""
 
 
 class Handle:
@@ -87,7 +98,7 @@ class Registry:
 
     # -- pools ----------------------------------------------------------------------------
 
-    def handle_for(self, wrapper: PooledDatabaseWrapper) -> Handle:
+    def handle_for(self, wrapper: Poolable) -> Handle:
         """Return the way to the pool of a wrapper's settings, made now if it is the first.
 
         A pool belongs to an alias and to the settings that reach the server: tests rename
@@ -115,7 +126,7 @@ class Registry:
         pool.connector.settings = settings
         return Handle(settings, pool)
 
-    def _make(self, wrapper: PooledDatabaseWrapper, settings: Settings) -> DatabasePool:
+    def _make(self, wrapper: Poolable, settings: Settings) -> DatabasePool:
         if not wrapper.can_be_pooled():
             return DatabasePool(wrapper.alias, wrapper.vendor)
         try:

@@ -20,10 +20,9 @@ from .budget import Budget, budgets
 from .sizing import Use, advise, observe
 
 if TYPE_CHECKING:
-    from ...backends.wrapper.connector import DjangoConnector
     from ...drivers.driver import ServerFacts
     from ...pooling import PoolConfig
-    from ...process.database_pool import DatabasePool
+    from ...process.database_pool import DatabasePool, ServerConnector
 
 # A record that ends where a page of the log ends lets the primary's position count the
 # next page's header already, which a replica replays only with the next record.
@@ -157,7 +156,7 @@ def _ask(alias: str) -> tuple[Inspection, ServerFacts | None]:
 
 
 def _meet(
-    pool: DatabasePool, connector: DjangoConnector, found: Inspection, timeout: float
+    pool: DatabasePool, connector: ServerConnector, found: Inspection, timeout: float
 ) -> tuple[Inspection, ServerFacts]:
     began = time.perf_counter()
     with pool.connection(timeout) as raw:
