@@ -222,8 +222,8 @@ def runtime_dir() -> str | None:
     return str(chosen) if chosen else None
 
 
-def takes_orders() -> bool:
-    """Tell whether processes carry out the orders of ``poolctl``."""
+def takes_instructions() -> bool:
+    """Tell whether processes carry out the instructions of ``poolctl``."""
     return _poolrouter().get("CONTROL") is True
 
 
@@ -249,7 +249,7 @@ def uses_middleware(path: str) -> bool:
     return bool(middleware_places(path))
 
 
-def keeps_sessions() -> bool:
+def sessions_in_database() -> bool:
     """Tell whether the project keeps sessions in the database, by an engine of Django's."""
     return settings.SESSION_ENGINE in _SESSIONS_IN_DATABASE and any(
         used.rpartition(".")[2] == "SessionMiddleware" for used in settings.MIDDLEWARE or ()

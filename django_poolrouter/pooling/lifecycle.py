@@ -1,7 +1,7 @@
 """The stock of a pool: opens, tests and closes its connections.
 
-Everything slow that happens to a connection happens here, outside the lock of the books.
-What is off the books but not closed yet keeps its room: the server counts it.
+Everything slow that happens to a connection happens here, outside the lock of the state.
+What is off the state but not closed yet keeps its room: the server counts it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from . import counters
 from .connector import Connector
 from .entry import CLEARED, Entry, Lender, news_probe
 from .errors import PoolClosed
-from .state import Books
+from .state import PoolState
 
 logger = logging.getLogger("django_poolrouter.pool")
 
@@ -27,12 +27,12 @@ SECOND = 1_000_000_000
 NEVER = sys.maxsize
 
 
-class Stock:
+class Lifecycle:
     """The life of the entries of one pool.
 
     Args:
         lender: the pool that lends them.
-        books: its books, which know its options too.
+        state: its state, which know its options too.
         connector: the door to the driver.
         clock: monotonic time in nanoseconds.
         on_open: called after each connection that was opened.
@@ -43,15 +43,15 @@ class Stock:
     def __init__(
         self,
         lender: Lender,
-        books: Books,
+        state: PoolState,
         connector: Connector,
         clock: Callable[[], int],
         on_open: Callable[[], object],
         on_lost: Callable[[Entry], object],
     ) -> None:
         self._lender = lender
-        self._books = books
-        self._config = config = books.config
+        self._state = state
+        self._config = config = state.config
         self._connector = connector
         self._clock = clock
         self._on_open = on_open
@@ -66,7 +66,7 @@ class Stock:
             Exception: what the driver raised.
 
         """
-        generation = self._books.generation
+        generation = self._state.generation
         try:
             connection = self._connector.open()
             try:
@@ -76,7 +76,7 @@ class Stock:
                 self._shut(connection)
                 raise
         except BaseException as error:
-            self._books.note_failed_open(error)
+            self._state.note_failed_open(error)
             raise
         now = self._clock()
         entry = Entry(
@@ -88,8 +88,8 @@ class Stock:
             has_news=has_news,
             backend=backend,
         )
-        self._books.add(entry)
-        if self._books.closed:
+        self._state.add(entry)
+        if self._state.closed:
             self.retire(entry)
             message = f"pool {self._lender.name!r} was closed while a connection was opened"
             raise PoolClosed(message, while_waiting=True)
@@ -115,7 +115,7 @@ class Stock:
             if self._connector.ping(entry.connection, self._config.ping_timeout):
                 return 0
             # One dead connection is seldom alone: replace all that are not newer than it.
-            self._books.clear(entry.generation)
+            self._state.clear(entry.generation)
             self.sweep()
         except BaseException:
             self.retire(entry, counters.LOST)
@@ -130,11 +130,11 @@ class Stock:
             fault: the word that counts why, or 0.
 
         """
-        self._books.remove(entry, fault)
+        self._state.remove(entry, fault)
         self.end(entry, fault)
 
     def end(self, entry: Entry, fault: int = 0) -> None:
-        """Close an entry that was removed from the books, and tell if it was lost."""
+        """Close an entry that was removed from the state, and tell if it was lost."""
         try:
             if fault == counters.LOST:
                 self._on_lost(entry)
@@ -142,26 +142,26 @@ class Stock:
             try:
                 self._shut(entry.connection)
             finally:
-                self._books.note_closed()
+                self._state.note_closed()
 
     def sweep(self) -> None:
         """Close idle entries that were cleared."""
-        for entry in self._books.take_idle(lambda entry: entry.expires == CLEARED):
+        for entry in self._state.take_idle(lambda entry: entry.expires == CLEARED):
             self.retire(entry, counters.CLEARED)
 
-    def close_rested(self) -> None:
+    def close_idle(self) -> None:
         """Close idle entries that rested longer than max_idle, or lived too long."""
         config = self._config
         now = self._clock()
         rest = ns(config.max_idle) if config.max_idle else NEVER
-        spare = len(self._books.idle) - config.min_idle
+        spare = len(self._state.idle) - config.min_idle
 
         def unwanted(entry: Entry) -> bool:
             nonlocal spare
             spare -= 1
             return now >= entry.expires or (spare >= 0 and now - entry.used >= rest)
 
-        for entry in self._books.take_idle(unwanted):
+        for entry in self._state.take_idle(unwanted):
             self.retire(entry, counters.RECYCLED)
 
     def _shut(self, connection: Any) -> None:

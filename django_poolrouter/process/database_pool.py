@@ -73,7 +73,7 @@ class DatabasePool:
         self._pool: Pool | None = None
         # The same while somebody looks after it.  This is what callers take: the test whether
         # there is a pool then tells them both, at no cost.
-        self._kept: Pool | None = None
+        self._watched_pool: Pool | None = None
         self._closed: list[tuple[Pool, Page]] = []
         self.asking = threading.Lock()
         """Held while a thread asks whether the server is well; see ``health.ask``."""
@@ -118,7 +118,7 @@ class DatabasePool:
 
         """
         while True:
-            pool = self._kept or self._open_pool()
+            pool = self._watched_pool or self._open_pool()
             try:
                 return pool.checkout(timeout)
             except pooling.PoolClosed as error:
@@ -213,15 +213,15 @@ class DatabasePool:
         """
         with self._lock:
             pool, self._pool = self._pool, None
-            self._kept = None
+            self._watched_pool = None
             if pool is None:
                 return
             self._closed.append((pool, pool.page))
         pool.close()
 
-    def rest(self) -> None:
+    def unwatch(self) -> None:
         """Nobody looks after the pool any more; its next caller sees to it."""
-        self._kept = None
+        self._watched_pool = None
 
     def abandon(self) -> None:
         """In a forked child: make all connections harmless. Takes no lock."""
@@ -247,7 +247,7 @@ class DatabasePool:
                     on_open=self._look_after,
                     on_lost=self._note_loss,
                 )
-            self._kept = pool
+            self._watched_pool = pool
         self._look_after(pool)
         return pool
 

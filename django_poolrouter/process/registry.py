@@ -194,7 +194,7 @@ class Registry:
 
     def _make_topology(self, configs: Iterable[ClusterConfig]) -> Topology:
         topology = Topology(map(self._make_cluster, configs))
-        _leave_out(topology, self.drained())
+        _drain(topology, self.drained())
         return topology
 
     def _make_cluster(self, config: ClusterConfig) -> Cluster:
@@ -211,10 +211,10 @@ class Registry:
             on_fall_back=lambda cluster: self.monitor.note_use(cluster),
         )
 
-    def leave_out(self, replicas: Collection[str]) -> None:
+    def drain(self, replicas: Collection[str]) -> None:
         """Send no more reads to these replicas, and to all others again."""
         if self._topology:
-            _leave_out(self._topology[1], replicas)
+            _drain(self._topology[1], replicas)
 
     # -- fork ------------------------------------------------------------------------------
 
@@ -247,12 +247,12 @@ class Registry:
         self.housekeeper.stop()
         self.monitor.stop()
         for pool in self.all_pools():
-            pool.rest()
+            pool.unwatch()
 
 
-def _leave_out(topology: Topology, replicas: Collection[str]) -> None:
+def _drain(topology: Topology, replicas: Collection[str]) -> None:
     for cluster in topology.clusters.values():
-        cluster.leave_out(replicas)
+        cluster.drain(replicas)
 
 
 def snapshot(settings: Mapping[str, Any]) -> Settings:

@@ -16,7 +16,7 @@ from django.db.utils import Error
 
 from ..errors import PoolError, ReplicaUnavailable
 from ..process.registry import registry
-from ..routing import Cluster, Decision, Replicas, Scope, reasons
+from ..routing import Cluster, Decision, ReplicaHealth, Scope, reasons
 from .decision_log import somebody_listens, tell
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_poolrouter.routing")
 
 
-def replicas_with(alias: str) -> Replicas | None:
+def replicas_with(alias: str) -> ReplicaHealth | None:
     """Return what is known of a cluster's replicas, if the alias is one and looked after."""
     cluster = registry.topology.by_alias.get(alias)
-    if cluster is None or cluster.asker is None or alias == cluster.primary:
+    if cluster is None or cluster.prober is None or alias == cluster.primary:
         return None
-    return cluster.known
+    return cluster.health
 
 
 def eject(alias: str, why: object, *, hangs: bool = False) -> None:
@@ -86,7 +86,7 @@ def fault(connection: BaseDatabaseWrapper, error: Error) -> Fault | None:
     return found
 
 
-def settle(cluster: Cluster, scope: Scope, context: dict[str, Any]) -> None:
+def ensure_fresh(cluster: Cluster, scope: Scope, context: dict[str, Any]) -> None:
     """Move what is about to be read, if its replica has not what the scope must see.
 
     Args:
@@ -97,7 +97,7 @@ def settle(cluster: Cluster, scope: Scope, context: dict[str, Any]) -> None:
     """
     if scope.positions or scope.wrote:
         cursor = context["cursor"]
-        decision = cluster.settle(scope, cursor.db.alias)
+        decision = cluster.choose_caught_up(scope, cursor.db.alias)
         if decision.alias != cursor.db.alias:
             _move(scope, context, decision)
 

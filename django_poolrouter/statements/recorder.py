@@ -80,7 +80,7 @@ def in_transaction(connection: BaseDatabaseWrapper) -> bool:
     return connection.in_atomic_block or manual
 
 
-def keeps_reads(connection: BaseDatabaseWrapper) -> bool:
+def binds_reads(connection: BaseDatabaseWrapper) -> bool:
     """Tell whether a primary is in a transaction that reads belong to."""
     return in_transaction(connection) and not (
         testcase_apart.get() and _is_testcases_alone(connection)
@@ -121,7 +121,7 @@ def in_transaction_on(alias: str) -> bool:
     """
     for reference in _seen.wrappers.get(alias, ()):
         connection = reference()
-        if connection is not None and keeps_reads(connection):
+        if connection is not None and binds_reads(connection):
             return True
     return False
 
@@ -139,8 +139,8 @@ class StatementRecorder:
         self.connection = connection
 
     @property
-    def in_atomic_block(self) -> bool:
-        """Tell the scope whether the transaction that wrote goes on."""
+    def goes_on(self) -> bool:
+        """Tell the scope whether the transaction that wrote is still open."""
         return in_transaction(self.connection)
 
     def __call__(
@@ -164,7 +164,7 @@ class StatementRecorder:
 
         try:
             if not many and may_query(sql) and _is_movable(self.connection):
-                failover.settle(cluster, scope, context)
+                failover.ensure_fresh(cluster, scope, context)
                 if is_query(sql):
                     return failover.run(cluster, scope, run, context)
             return run()
@@ -184,7 +184,7 @@ class StatementRecorder:
     def note_write(self, cluster: Cluster) -> None:
         """Tell the scope that this connection, of a cluster's primary, may have written."""
         cluster.note_write(current_scope(), self)
-        if log.isEnabledFor(logging.DEBUG) and not self.in_atomic_block:
+        if log.isEnabledFor(logging.DEBUG) and not self.goes_on:
             # The caller may have meant otherwise.
             for primary in filter(in_transaction_on, registry.topology.clusters):
                 alias = self.connection.alias
@@ -227,7 +227,7 @@ def _recorded(kind: type, name: str) -> Callable[..., Any]:
     of_django = getattr(kind, name, None)
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        _settle_call(self)
+        _ensure_fresh_call(self)
         try:
             if of_django is not None:
                 return of_django(self, *args, **kwargs)
@@ -239,10 +239,10 @@ def _recorded(kind: type, name: str) -> Callable[..., Any]:
     return call
 
 
-def _settle_call(cursor: Any) -> None:
+def _ensure_fresh_call(cursor: Any) -> None:
     cluster = registry.topology.by_alias.get(cursor.db.alias)
     if cluster is not None and _is_movable(cursor.db):
-        failover.settle(cluster, current_scope(), {"cursor": cursor})
+        failover.ensure_fresh(cluster, current_scope(), {"cursor": cursor})
 
 
 def _note_call(connection: BaseDatabaseWrapper) -> None:

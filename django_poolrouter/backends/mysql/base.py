@@ -16,7 +16,7 @@ from ...pooling import NoReset
 from ...routing import Position
 from ..mixin import PooledDatabaseWrapper
 from . import replication
-from .connection import WatchedConnection
+from .connection import RestorableConnection
 
 # ER_OPTION_PREVENTS_STATEMENT (of which --read-only is one) and ER_READ_ONLY_MODE.
 READ_ONLY = ((1290,), (1836,))
@@ -52,7 +52,7 @@ class MySQLDriver(Driver):
     tells_positions = True
 
     def adopt(self, connection: Any) -> None:
-        WatchedConnection.adopt(connection)
+        RestorableConnection.adopt(connection)
 
     def fileno(self, connection: Any) -> int | None:
         return int(connection.fileno())
@@ -160,7 +160,7 @@ class MySQLDriver(Driver):
 
     def rollback(self, connection: Any) -> None:
         autocommit = connection.get_autocommit()
-        if not isinstance(connection, WatchedConnection):
+        if not isinstance(connection, RestorableConnection):
             connection.rollback()
             connection.autocommit(True)
             return
@@ -174,7 +174,7 @@ class MySQLDriver(Driver):
     def reset_session(self, connection: Any, parameters: Callable[[], dict[str, Any]]) -> None:
         """Log in again on the same connection, which is a tenth of the cost of a new one."""
         known = parameters()
-        if "user" not in known or not isinstance(connection, WatchedConnection):
+        if "user" not in known or not isinstance(connection, RestorableConnection):
             raise NoReset("the account is in an option file")
         connection.log_in(known)
 

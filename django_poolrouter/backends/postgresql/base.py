@@ -16,7 +16,7 @@ from ..mixin import PooledDatabaseWrapper
 from . import replication
 
 if is_psycopg3:
-    from .connection import WatchedConnection
+    from .connection import RestorableConnection
 
 # libpq's PQTRANS_*; psycopg's enumeration compares three times slower.
 IDLE, ACTIVE, INTRANS, INERROR = range(4)
@@ -66,7 +66,7 @@ class PsycopgDriver(Driver):
     tells_positions = True
 
     def adopt(self, connection: Any) -> None:
-        WatchedConnection.adopt(connection)
+        RestorableConnection.adopt(connection)
 
     def fileno(self, connection: Any) -> int | None:
         return int(connection.fileno())

@@ -226,10 +226,10 @@ def _warnings(inspection: Inspection, facts: ServerFacts, limits: list[Budget]) 
             yield f"the pools may need more connections than there are: {budget}"
     config = pools[inspection.alias].config
     if config is not None and facts.idle_limit_s is not None:
-        yield from _rests(config, facts.idle_limit_s)
+        yield from _idle_warnings(config, facts.idle_limit_s)
 
 
-def _rests(config: PoolConfig, limit: float) -> Iterator[str]:
+def _idle_warnings(config: PoolConfig, limit: float) -> Iterator[str]:
     """Tell by which options connections rest for as long as the server lets them."""
     closes = f"the server closes connections that rest for {limit:g} s, and"
     if config.max_idle is None or config.max_idle >= limit:
