@@ -13,7 +13,7 @@ from .process.registry import registry
 from .routing import Cluster, Decision, NoReplica, Topology, Using, current_scope, reasons
 from .routing.using import Role
 from .statements.decision_log import somebody_listens, tell
-from .statements.recorder import in_transaction_on
+from .statements.transactions import in_transaction_on
 
 P = ParamSpec("P")
 T = TypeVar("T")

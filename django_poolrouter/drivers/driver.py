@@ -15,8 +15,7 @@ from typing import Any, Literal
 
 from ..pooling import NoReset
 from ..routing import Position
-
-Fault = Literal["lost", "conflict"]
+from ..routing.repeat import Fault
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Self
 
 from MySQLdb.connections import Connection
 
 from ...drivers.restorable import Part, Restorable
-
-# Statements that surely begin no transaction in autocommit; not what else a BEGIN may hide
-# in, such as CALL, XA, EXECUTE, ROLLBACK AND CHAIN or several statements at once.
-_HARMLESS = re.compile(
-    rb"\s*(select|insert|update|delete|replace|show|do|explain|describe|with|values"
-    rb"|savepoint|release savepoint|rollback to savepoint)\b[^;]*\Z",
-    re.IGNORECASE,
-)
-# LOCK TABLES, FLUSH TABLES WITH READ LOCK or FOR EXPORT, which a rollback leaves in force.
-_LOCKS = re.compile(rb"\b(lock|export)\b", re.IGNORECASE)
+from ...sql.kinds import may_begin_transaction, may_lock_tables
 
 
 class RestorableConverters(Part, dict[Any, Any]):
@@ -71,9 +61,9 @@ class RestorableConnection(Connection, Restorable):
         if isinstance(query, str):  # the driver's own helpers
             query = query.encode()
         note = self.__dict__  # past __setattr__
-        if not _HARMLESS.match(query):
+        if may_begin_transaction(query):
             note["may_have_begun"] = True
-            if _LOCKS.search(query):
+            if may_lock_tables(query):
                 note["may_have_locked"] = True
         note["may_have_rows"] = True
         super().query(query)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ...statements.recorder import note_begin
+from ...statements.transactions import note_wrapper
 from .state import WrapperState
 
 # What a block has written on the wrapper, and connecting would wipe out or act upon.
@@ -78,7 +78,7 @@ class LateTransaction(WrapperState):
         self.run_on_commit = []
         self.autocommit = False
         self._begins_late = True
-        note_begin(self)
+        note_wrapper(self)
 
     def _end_unbegun(self) -> None:
         self._begins_late = False
