@@ -19,7 +19,7 @@ from ..routing import scope
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from ..drivers.driver import ServerFacts, ServerSession
+    from ..drivers.facts import ServerFacts, ServerSession
 
 logger = logging.getLogger("django_poolrouter.pool")
 

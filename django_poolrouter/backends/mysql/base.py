@@ -11,9 +11,12 @@ from django.db.backends.mysql import base
 from django.db.backends.utils import debug_transaction
 from django.utils.functional import cached_property
 
-from ...drivers.driver import Deadline, Driver, Fault, Limit, ServerFacts, ServerSession
+from ...drivers.deadlines import Deadline
+from ...drivers.driver import Driver
+from ...drivers.facts import Limit, ServerFacts, ServerSession
 from ...pooling import NoReset
 from ...routing import Position
+from ...routing.repeat import Fault
 from ..mixin import PooledDatabaseWrapper
 from . import replication
 from .connection import RestorableConnection

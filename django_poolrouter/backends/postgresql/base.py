@@ -9,9 +9,12 @@ from typing import Any
 from django.db.backends.postgresql import base
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
-from ...drivers.driver import Deadline, Driver, Fault, Limit, ServerFacts, ServerSession
+from ...drivers.deadlines import Deadline
+from ...drivers.driver import Driver
+from ...drivers.facts import Limit, ServerFacts, ServerSession
 from ...process.registry import registry
 from ...routing import Position
+from ...routing.repeat import Fault
 from ..mixin import PooledDatabaseWrapper
 from . import replication
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from django.db.backends.sqlite3 import base
 
-from ...drivers.driver import Driver, ServerFacts
+from ...drivers.driver import Driver
+from ...drivers.facts import ServerFacts
 from ..mixin import PooledDatabaseWrapper
 from .connection import RestorableConnection
 

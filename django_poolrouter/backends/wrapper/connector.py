@@ -11,7 +11,8 @@ from typing import Any
 from django.db import OperationalError
 
 from ... import conf
-from ...drivers.driver import Driver, ServerFacts, ServerSession
+from ...drivers.driver import Driver
+from ...drivers.facts import ServerFacts, ServerSession
 from ...pooling import PoolConfig
 from ...statements import failover
 from .state import WrapperState

@@ -35,7 +35,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from ...drivers.driver import ServerSession
+    from ...drivers.facts import ServerSession
 
 logger = logging.getLogger("django_poolrouter.status")
 

@@ -20,7 +20,7 @@ from .budget import Budget, budgets
 from .sizing import Use, advise, observe
 
 if TYPE_CHECKING:
-    from ...drivers.driver import ServerFacts
+    from ...drivers.facts import ServerFacts
     from ...pooling import PoolConfig
     from ...process.database_pool import DatabasePool, ServerConnector
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...drivers.driver import ServerSession
+from ...drivers.facts import ServerSession
 from ...process.health import ask, describe
 from ...process.mappings import pools
 from ..report import ConnectionReport, ProcessPool, Report
