@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from .drivers.driver import Driver
-    from .stores import Store
 
 TEST_MIRROR = "IS_TEST_MIRROR"
 """Stands in the settings of an alias while tests run, if it is a mirror then."""
@@ -132,12 +131,11 @@ def is_read_only(database: Mapping[str, Any]) -> bool:
 
 
 @lru_cache(maxsize=1)
-def store() -> Store:
+def store() -> Any:
     """Return what remembers users' writes between requests; raises ConfigError."""
     routing = _poolrouter().get("ROUTING", {})
     chosen = routing.get("STORE", "cookie") if isinstance(routing, Mapping) else "cookie"
-    made = load(STORES.get(chosen, chosen), "POOLROUTER['ROUTING']['STORE']")()
-    return cast("Store", made)
+    return load(STORES.get(chosen, chosen), "POOLROUTER['ROUTING']['STORE']")()
 
 
 def cookie_attributes() -> dict[str, Any]:
@@ -224,8 +222,8 @@ def runtime_dir() -> str | None:
     return str(chosen) if chosen else None
 
 
-def takes_orders() -> bool:
-    """Tell whether processes carry out the orders of ``poolctl``."""
+def takes_instructions() -> bool:
+    """Tell whether processes carry out the instructions of ``poolctl``."""
     return _poolrouter().get("CONTROL") is True
 
 
@@ -251,7 +249,7 @@ def uses_middleware(path: str) -> bool:
     return bool(middleware_places(path))
 
 
-def keeps_sessions() -> bool:
+def sessions_in_database() -> bool:
     """Tell whether the project keeps sessions in the database, by an engine of Django's."""
     return settings.SESSION_ENGINE in _SESSIONS_IN_DATABASE and any(
         used.rpartition(".")[2] == "SessionMiddleware" for used in settings.MIDDLEWARE or ()

@@ -12,7 +12,7 @@ from typing import Any
 from .process.registry import registry
 from .router import using_primary
 from .routing import carry, current_scope, scope
-from .statements.recorder import in_transaction_on
+from .statements.transactions import in_transaction_on
 
 READS = ("wait", "primary", "any")
 """Where a job reads: "wait": from replicas that show what its sender wrote, else from the

@@ -13,7 +13,7 @@ from .process.registry import registry
 from .routing import Cluster, Decision, NoReplica, Topology, Using, current_scope, reasons
 from .routing.using import Role
 from .statements.decision_log import somebody_listens, tell
-from .statements.recorder import in_transaction_on
+from .statements.transactions import in_transaction_on
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -144,7 +144,7 @@ def _decide_read(model: type[Model], hints: dict[str, Any]) -> Decision | None:
     if cluster is None:
         return None
     if kept:
-        return cluster.kept
+        return cluster.always_primary
     if instance is not None and model in _generic_targets(instance.__class__):
         return cluster.generic
     return cluster.decide_read(current_scope(), in_transaction_on)
@@ -174,7 +174,7 @@ def _home(model: type[Model], topology: Topology) -> tuple[Cluster | None, bool]
     if home is None:
         table = _table(model)
         cluster = topology.owner(*table)
-        home = cluster, cluster is not None and cluster.keeps(*table)
+        home = cluster, cluster is not None and cluster.is_always_primary(*table)
         # Not the models of migrations' states, of which there are many and for a moment.
         if model.__module__ != "__fake__":
             topology.homes[model] = home

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,11 +12,10 @@ from django.db.backends.signals import connection_created
 
 from . import conf
 from .routing import Decision, scope
+from .sql.kinds import controls_transaction
 from .statements.decision_log import decided
-from .statements.recorder import testcase_apart
+from .statements.transactions import testcase_apart
 from .validation import did_you_mean, shorten
-
-_NO_QUERY = re.compile(r"\s*(savepoint|release|rollback|begin|commit)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def _watched(ran: list[Query]) -> Iterator[None]:
     watched: list[Any] = []
 
     def note(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
-        if not _NO_QUERY.match(str(sql)):
+        if not controls_transaction(str(sql)):
             alias = context["connection"].alias
             ran.append(Query(alias, str(sql), reasons.get(alias, "named outright")))
         return execute(sql, params, many, context)

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.signals import connection_created
-from django.db.utils import DEFAULT_DB_ALIAS, InterfaceError, OperationalError
+from django.db.utils import InterfaceError, OperationalError
 from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
 from .. import conf
-from ..drivers.driver import Driver
-from ..process.registry import Handle, registry
+from ..process.registry import registry
 from ..process.replication_logs import HANGS
 from ..statements import failover
 from ..statements.recorder import record_calls, record_statements, stand_in
@@ -38,26 +37,6 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
     backend.  Django sees the raw driver connection in ``connection``; checkout happens
     where Django connects, checkin where it closes.
     """
-
-    driver_class: type[Driver] = Driver
-    pool_facts: tuple[str, ...] = ()
-    """Attributes of a wrapper that opening a connection sets, the same for all of a pool."""
-    parameters_are_facts = False
-    """Whether ``pool_facts`` has all that ``get_connection_params()`` sets on a wrapper, so
-    that a checkout can do without."""
-    pool_parameters: dict[str, Any] = {}
-    """Parameters of the driver for a pool's connections, where the settings have none."""
-    connect_timeout_option = ""
-    """The driver's parameter for the longest wait for a connection, in whole seconds."""
-    pooled = True
-
-    def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:
-        super().__init__(settings_dict, alias)
-        self._handle: Handle | None = None
-        self._lease: Lease | None = None
-        self._informed_by: DatabasePool | None = None
-        self._is_broken = False
-        self.was_refused = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -104,7 +83,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
 
     def forget_lease(self) -> None:
         """In a forked child: drop what belongs to the parent."""
-        self._rests = False
+        self._can_resume = False
         if self._lease is None:
             return
         self.connection = None
@@ -146,7 +125,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             self._connect()
 
     def _connect(self) -> None:
-        self._rests = False
+        self._can_resume = False
         pool = self.database_pool
         if pool is None:
             record_statements(self)
@@ -181,7 +160,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         """Take a connection again where an early end was the last that happened.
 
         All else that connecting does, and costs as much as the checkout, was done before it, and
-        is undone by nothing that leaves ``_rests``: it is the same request still.
+        is undone by nothing that leaves ``_can_resume``: it is the same request still.
         """
         handle = self._handle
         if handle is None or handle.pool is None or not handle.fits(self.settings_dict):
@@ -209,7 +188,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         if not self.parameters_are_facts:
             self.get_connection_params()
         vars(self).update(pool.facts)
-        self._ends_early = pool.config is not None and pool.config.hold == "transaction"
+        self._holds_per_transaction = pool.config is not None and pool.config.hold == "transaction"
         self._informed_by = pool
 
     def _cursor(self, name: str | None = None) -> Any:
@@ -241,7 +220,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
 
     @async_unsafe
     def close(self) -> None:
-        self._rests = False
+        self._can_resume = False
         if self._lease is None and not self._begins_late:
             super().close()
             return
@@ -287,7 +266,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         return ErrorWatch(self)
 
     def close_if_unusable_or_obsolete(self) -> None:
-        self._rests = False  # the request is over
+        self._can_resume = False  # the request is over
         if self._lease is None or self.close_at is None or time.monotonic() < self.close_at:
             super().close_if_unusable_or_obsolete()
         elif self.errors_occurred and self.autocommit and not self.is_usable():

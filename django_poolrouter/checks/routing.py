@@ -163,7 +163,7 @@ def _check_balance(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
 
 
 def _check_sessions(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
-    for cluster in replicated if conf.keeps_sessions() else ():
+    for cluster in replicated if conf.sessions_in_database() else ():
         owns = "sessions" in cluster.apps or cluster.primary == "default"
         if owns and not {"sessions", "sessions.session"} & cluster.always_primary:
             yield Warning(

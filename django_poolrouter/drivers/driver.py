@@ -4,70 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
-import select
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from ..pooling import NoReset
 from ..routing import Position
-
-Fault = Literal["lost", "conflict"]
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A number of connections that a server allows."""
-
-    name: str
-    """What sets it, in the server's words."""
-    connections: int
-    shared_by: Literal["server", "account", "database"] = "server"
-    """Whose connections count together."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
-    """What a server says of itself; None where it does not say."""
-
-    version: str
-    identity: str | None = None
-    """The same for two aliases if, and only if, they are on one server."""
-    read_only: bool | None = None
-    """Whether it refuses writes, as a replica should."""
-    replicates: bool | None = None
-    """Whether it follows another server."""
-    position: int | None = None
-    """Bytes of the replication log written (primary) or replayed (replica)."""
-    lag_s: float | None = None
-    """Seconds since the last replayed transaction, or behind the primary if it knows."""
-    idle_limit_s: float | None = None
-    """It closes connections that rest so long; None for never."""
-    limits: tuple[Limit, ...] = ()
-
-    @property
-    def role(self) -> str | None:
-        """What it is: "primary" or "replica"."""
-        is_replica = self.read_only if self.replicates is None else self.replicates
-        return None if is_replica is None else ("replica" if is_replica else "primary")
-
-
-@dataclass(frozen=True, slots=True)
-class ServerSession:
-    """What a server says of one session, now."""
-
-    state: str
-    """"active", "idle", "idle in transaction", or another word of the server's."""
-    state_age_s: float | None = None
-    transaction_age_s: float | None = None
-    """None outside a transaction, and where the server does not say."""
-    waits_for: str | None = None
-    query: str | None = None
-    """The running statement, or the last one; None if this account may not see it."""
+from ..routing.repeat import Fault
+from .deadlines import Cutter
+from .facts import ServerFacts, ServerSession
 
 
 class Driver:
@@ -232,59 +177,3 @@ class Driver:
             os.dup2(null, descriptor, inheritable=False)
         finally:
             os.close(null)
-
-
-class Deadline:
-    """Waits on a socket, with one time limit over several waits."""
-
-    def __init__(self, descriptor: int, timeout: float) -> None:
-        """Start the time limit of ``timeout`` seconds."""
-        self._descriptor = descriptor
-        self._timeout = timeout
-        self._end = time.monotonic() + timeout
-
-    def wait(self, *, write: bool = False) -> bool:
-        """Wait until the socket can be read (or written); False when the time is up."""
-        left = max(0.0, self._end - time.monotonic())
-        # Not select.select(): it fails on descriptors above 1023.
-        if hasattr(select, "poll"):
-            poll = select.poll()
-            poll.register(self._descriptor, select.POLLOUT if write else select.POLLIN)
-            return bool(poll.poll(left * 1000))
-        one = [self._descriptor]
-        return any(select.select([] if write else one, one if write else [], [], left))
-
-    def require(self, *, write: bool = False) -> None:
-        """As ``wait``, but raise TimeoutError when the time is up."""
-        if not self.wait(write=write):
-            raise TimeoutError(f"no answer within {self._timeout:g} s")
-
-
-class Cutter:
-    """Shuts a socket down when the time is up, which ends any wait for it in the driver."""
-
-    def __init__(self, descriptor: int, timeout: float) -> None:
-        """Start the time limit of ``timeout`` seconds."""
-        # Of our own: a driver that gives up closes its own, and the number is soon another's.
-        self._copy = socket.dup(descriptor)
-        self._has_cut = False
-        self._timer = threading.Timer(timeout, self._cut)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def stop(self) -> bool:
-        """End the time limit; tell whether it had passed."""
-        self._timer.cancel()
-        self._timer.join()
-        if self._copy >= 0:
-            socket.close(self._copy)
-            self._copy = -1
-        return self._has_cut
-
-    def _cut(self) -> None:
-        self._has_cut = True
-        # Not before: a socket object may make the descriptor, which is the driver's too,
-        # non-blocking.
-        with socket.socket(fileno=self._copy) as copy, suppress(OSError):
-            self._copy = -1
-            copy.shutdown(socket.SHUT_RDWR)

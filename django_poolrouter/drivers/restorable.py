@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from weakref import ref
 
 
-class Watched:
+class Restorable:
     """Stands behind a driver's connection class and notes that somebody set an attribute.
 
     To look at each attribute at each checkin would cost several times as much as the rest
@@ -31,10 +31,10 @@ class Watched:
         kind = type(connection)
         if kind is cls.__bases__[0]:
             connection.__class__ = cls
-            connection.watch_parts()
+            connection.adopt_parts()
             connection.remember()
 
-    def watch_parts(self) -> None:
+    def adopt_parts(self) -> None:
         """Watch what hangs on the connection and is changed in place."""
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -68,7 +68,7 @@ class Part:
 
     note: Callable[[], object]
 
-    def belong_to(self, connection: Watched) -> None:
+    def belong_to(self, connection: Restorable) -> None:
         """Tell ``connection`` of changes from now on."""
         whole = ref(connection)  # else the two live until the garbage collector comes
 

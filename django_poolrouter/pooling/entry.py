@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from . import counters
 from .counters import Words
 from .errors import PoolError
-
-if TYPE_CHECKING:
-    from .pool import Pool
 
 Probe = Callable[[int], object]
 
 # Times of expiry of an entry that must not be lent again: its pool was cleared, or it has
 # served its time.
 CLEARED, EXPIRED = -1, 0
+
+
+class Lender(Protocol):
+    """Where a lease goes back: what an entry and a lease need of their pool."""
+
+    name: str
+
+    def checkin(self, lease: Lease, *, broken: bool = False) -> None:
+        """Take the lease back; ``broken`` closes its connection."""
+
+    def give_up(self, lease: Lease) -> None:
+        """Leave the lease to be checked in soon; takes no lock."""
+
+    def clear(self) -> None:
+        """Replace every connection."""
 
 
 class Entry:
@@ -42,7 +54,7 @@ class Entry:
     def __init__(
         self,
         connection: Any,
-        pool: Pool,
+        pool: Lender,
         *,
         generation: int,
         created: int,
@@ -98,7 +110,7 @@ class Lease:
         return self.entry is not None and self.entry.expires == CLEARED
 
     @property
-    def pool(self) -> Pool:
+    def pool(self) -> Lender:
         """The pool to check it in to.
 
         Raises:

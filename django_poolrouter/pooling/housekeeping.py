@@ -10,7 +10,7 @@ from weakref import WeakSet
 logger = logging.getLogger("django_poolrouter.pool")
 
 
-class Kept(Protocol):
+class Maintained(Protocol):
     """What wants upkeep: a pool, or what somebody above looks after."""
 
     @property
@@ -34,11 +34,11 @@ class Housekeeper:
     def __init__(self) -> None:
         # The lock guards the fields below, for a few instructions at a time.
         self._lock = threading.Lock()
-        self._pools: WeakSet[Kept] = WeakSet()
+        self._pools: WeakSet[Maintained] = WeakSet()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
-    def watch(self, pool: Kept) -> None:
+    def watch(self, pool: Maintained) -> None:
         """Look after a pool from now on; call it again when a connection was opened."""
         with self._lock:
             self._pools.add(pool)

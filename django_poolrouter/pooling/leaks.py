@@ -8,19 +8,19 @@ import sys
 import traceback
 from types import FrameType
 
-from .state import Books
+from .state import PoolState
 
 logger = logging.getLogger("django_poolrouter.pool")
 
 
-def report_leaks(books: Books, now: int, limit: int) -> None:
+def report_leaks(state: PoolState, now: int, limit: int) -> None:
     """Log each lease that is older than ``limit`` (ns) with its holder's stack, once."""
-    for entry, since in books.take_leaks(now - limit):
+    for entry, since in state.take_leaks(now - limit):
         frame = _frame_of(entry.holder)
         stack = "".join(traceback.format_stack(frame)) if frame else "(its thread has ended)\n"
         logger.warning(
             "pool %s: a connection is in use for %.1f s, longer than leak_after, by:\n%s",
-            books.name,
+            state.name,
             (now - since) / 1e9,
             stack,
         )

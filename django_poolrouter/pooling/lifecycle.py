@@ -1,7 +1,7 @@
 """The stock of a pool: opens, tests and closes its connections.
 
-Everything slow that happens to a connection happens here, outside the lock of the books.
-What is off the books but not closed yet keeps its room: the server counts it.
+Everything slow that happens to a connection happens here, outside the lock of the state.
+What is off the state but not closed yet keeps its room: the server counts it.
 """
 
 from __future__ import annotations
@@ -10,16 +10,13 @@ import logging
 import random
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import counters
 from .connector import Connector
-from .entry import CLEARED, Entry, news_probe
+from .entry import CLEARED, Entry, Lender, news_probe
 from .errors import PoolClosed
-from .state import Books
-
-if TYPE_CHECKING:
-    from .pool import Pool
+from .state import PoolState
 
 logger = logging.getLogger("django_poolrouter.pool")
 
@@ -30,31 +27,31 @@ SECOND = 1_000_000_000
 NEVER = sys.maxsize
 
 
-class Stock:
+class Lifecycle:
     """The life of the entries of one pool.
 
     Args:
-        pool: whose they are.
-        books: its books, which know its options too.
+        lender: the pool that lends them.
+        state: its state, which know its options too.
         connector: the door to the driver.
         clock: monotonic time in nanoseconds.
-        on_open: called with the pool after each connection it opened.
+        on_open: called after each connection that was opened.
         on_lost: called with each entry whose connection was found dead, or came back broken.
 
     """
 
     def __init__(
         self,
-        pool: Pool,
-        books: Books,
+        lender: Lender,
+        state: PoolState,
         connector: Connector,
         clock: Callable[[], int],
-        on_open: Callable[[Pool], object],
+        on_open: Callable[[], object],
         on_lost: Callable[[Entry], object],
     ) -> None:
-        self._pool = pool
-        self._books = books
-        self._config = config = books.config
+        self._lender = lender
+        self._state = state
+        self._config = config = state.config
         self._connector = connector
         self._clock = clock
         self._on_open = on_open
@@ -69,7 +66,7 @@ class Stock:
             Exception: what the driver raised.
 
         """
-        generation = self._books.generation
+        generation = self._state.generation
         try:
             connection = self._connector.open()
             try:
@@ -79,25 +76,25 @@ class Stock:
                 self._shut(connection)
                 raise
         except BaseException as error:
-            self._books.note_failed_open(error)
+            self._state.note_failed_open(error)
             raise
         now = self._clock()
         entry = Entry(
             connection,
-            self._pool,
+            self._lender,
             generation=generation,
             created=now,
             expires=now + self._lifetime(),
             has_news=has_news,
             backend=backend,
         )
-        self._books.add(entry)
-        if self._books.closed:
+        self._state.add(entry)
+        if self._state.closed:
             self.retire(entry)
-            message = f"pool {self._pool.name!r} was closed while a connection was opened"
+            message = f"pool {self._lender.name!r} was closed while a connection was opened"
             raise PoolClosed(message, while_waiting=True)
         try:
-            self._on_open(self._pool)
+            self._on_open()
         except BaseException:
             self.retire(entry)
             raise
@@ -118,7 +115,7 @@ class Stock:
             if self._connector.ping(entry.connection, self._config.ping_timeout):
                 return 0
             # One dead connection is seldom alone: replace all that are not newer than it.
-            self._books.clear(entry.generation)
+            self._state.clear(entry.generation)
             self.sweep()
         except BaseException:
             self.retire(entry, counters.LOST)
@@ -133,11 +130,11 @@ class Stock:
             fault: the word that counts why, or 0.
 
         """
-        self._books.remove(entry, fault)
+        self._state.remove(entry, fault)
         self.end(entry, fault)
 
     def end(self, entry: Entry, fault: int = 0) -> None:
-        """Close an entry that was removed from the books, and tell if it was lost."""
+        """Close an entry that was removed from the state, and tell if it was lost."""
         try:
             if fault == counters.LOST:
                 self._on_lost(entry)
@@ -145,33 +142,33 @@ class Stock:
             try:
                 self._shut(entry.connection)
             finally:
-                self._books.note_closed()
+                self._state.note_closed()
 
     def sweep(self) -> None:
         """Close idle entries that were cleared."""
-        for entry in self._books.take_idle(lambda entry: entry.expires == CLEARED):
+        for entry in self._state.take_idle(lambda entry: entry.expires == CLEARED):
             self.retire(entry, counters.CLEARED)
 
-    def close_rested(self) -> None:
+    def close_idle(self) -> None:
         """Close idle entries that rested longer than max_idle, or lived too long."""
         config = self._config
         now = self._clock()
         rest = ns(config.max_idle) if config.max_idle else NEVER
-        spare = len(self._books.idle) - config.min_idle
+        spare = len(self._state.idle) - config.min_idle
 
         def unwanted(entry: Entry) -> bool:
             nonlocal spare
             spare -= 1
             return now >= entry.expires or (spare >= 0 and now - entry.used >= rest)
 
-        for entry in self._books.take_idle(unwanted):
+        for entry in self._state.take_idle(unwanted):
             self.retire(entry, counters.RECYCLED)
 
     def _shut(self, connection: Any) -> None:
         try:
             self._connector.close(connection)
         except Exception:
-            name = self._pool.name
+            name = self._lender.name
             logger.debug("pool %s: closing a connection failed", name, exc_info=True)
 
 

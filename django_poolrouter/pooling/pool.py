@@ -9,7 +9,7 @@ The common path takes no lock.  ``deque.pop`` and ``deque.append`` are atomic, a
 sides look at each other's work after publishing their own: a waiter joins the queue and
 then looks at the deque, a releaser appends and then looks at the queue (the flag protocol
 of Dekker's algorithm, which needs the sequential consistency that the GIL gives).
-Whoever finds more to do than that turns to the books, which decide everything else, and
+Whoever finds more to do than that turns to the state, which decide everything else, and
 to the stock, which opens, tests and closes.
 """
 
@@ -20,6 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from . import counters
 from .config import PoolConfig
@@ -28,8 +29,8 @@ from .counters import SINCE, THREAD, USES, Page, PoolStatus
 from .entry import CLEARED, EXPIRED, Entry, Lease
 from .errors import NoReset, PoolError
 from .leaks import report_leaks
-from .lifecycle import SECOND, Stock, ns, why_expired
-from .state import Books
+from .lifecycle import SECOND, Lifecycle, ns, why_expired
+from .state import PoolState
 from .waiters import Permit, Waiter
 
 logger = logging.getLogger("django_poolrouter.pool")
@@ -76,10 +77,12 @@ class Pool:
         self._connector = connector
         self._reset = connector.reset
         self._clock = clock
-        self._books = Books(name, config, self.page)
-        self._idle = self._books.idle
-        self._stock = Stock(self, self._books, connector, clock, on_open, on_lost)
-        self._ping_after = self._stock.ping_after
+        self._state = PoolState(name, config, self.page)
+        self._idle = self._state.idle
+        self._lifecycle = Lifecycle(
+            self, self._state, connector, clock, partial(on_open, self), on_lost
+        )
+        self._ping_after = self._lifecycle.ping_after
         self._given_up: deque[Lease] = deque()
         self._fill_after = 0  # monotonic ns
 
@@ -87,7 +90,7 @@ class Pool:
         status = self.status()
         return (
             f"<Pool {self.name!r} open={status.open} in_use={status.checkedout} "
-            f"max={status.max} waiting={status.waiting}{' closed' if self._books.closed else ''}>"
+            f"max={status.max} waiting={status.waiting}{' closed' if self._state.closed else ''}>"
         )
 
     # -- what callers do -------------------------------------------------------------
@@ -121,7 +124,7 @@ class Pool:
                     and (has_news is None or not has_news(0))
                 )
             except BaseException:
-                self._stock.retire(entry, counters.LOST)
+                self._lifecycle.retire(entry, counters.LOST)
                 raise
             if not is_sound:
                 entry = self._examine(entry, now, timeout)
@@ -164,17 +167,17 @@ class Pool:
                 self._take_back(entry, self._clock(), broken=True)
                 raise
         now = entry.used = self._clock()
-        books = self._books
-        if books.is_tight or broken or now >= entry.expires:
+        state = self._state
+        if state.is_tight or broken or now >= entry.expires:
             self._take_back(entry, now, broken=broken)
             return
         entry.cell[SINCE] = -now
         self._idle.append(entry)
         # Look again: since the tests above a caller may have begun to wait, and another may
         # have cleared the pool, and neither saw this entry.
-        if self._books.is_tight or entry.expires == CLEARED:
-            books.serve()
-            self._stock.sweep()
+        if self._state.is_tight or entry.expires == CLEARED:
+            state.serve()
+            self._lifecycle.sweep()
 
     def give_up(self, lease: Lease) -> None:
         """Leave a lease to be checked in soon; takes no lock, so finalizers may call it."""
@@ -182,22 +185,22 @@ class Pool:
 
     def status(self) -> PoolStatus:
         """Return the figures of this moment."""
-        return self._books.status(self._clock())
+        return self._state.status(self._clock())
 
     def clear(self) -> None:
         """Replace every connection: idle ones are closed now, leased ones at checkin."""
-        self._books.clear(self._books.generation)
-        self._stock.sweep()
+        self._state.clear(self._state.generation)
+        self._lifecycle.sweep()
 
     def close(self) -> None:
         """Close for good: waiters get PoolClosed, leased connections close at checkin."""
-        self._books.close()
-        self._stock.sweep()
+        self._state.close()
+        self._lifecycle.sweep()
 
     @property
     def is_empty(self) -> bool:
         """Tell whether no connection is open or being opened."""
-        return self._books.is_empty
+        return self._state.is_empty
 
     def abandon(self) -> None:
         """Make the parent's connections harmless in a forked child; takes no lock.
@@ -205,8 +208,8 @@ class Pool:
         The lock may have been held by a thread that does not exist here.  The pool must
         not be used afterwards, but for the checkins of blocks that the child leaves.
         """
-        self._books.renew_lock()
-        for entry in list(self._books.entries):
+        self._state.renew_lock()
+        for entry in list(self._state.entries):
             self._connector.abandon(entry.connection)
 
     # -- checkout, when the entry used last will not do ------------------------------------
@@ -215,11 +218,11 @@ class Pool:
         """Wait in turn for an entry, or for the right to open one."""
         if self._given_up:
             self._collect()
-        return self._take(self._books.join(self._clock()), timeout)
+        return self._take(self._state.join(self._clock()), timeout)
 
     def _examine(self, entry: Entry, now: int, timeout: float | None) -> Entry:
         """Return the entry if it is sound after all, or another."""
-        fault = self._stock.fault(entry, now)
+        fault = self._lifecycle.fault(entry, now)
         return self._take(self._replace(entry, fault, now), timeout) if fault else entry
 
     def _take(self, waiter: Waiter, timeout: float | None) -> Entry:
@@ -230,12 +233,12 @@ class Pool:
                 self._wait(waiter, limit)
             grant = waiter.grant
             if isinstance(grant, Entry):
-                fault = self._stock.fault(grant, self._clock())
+                fault = self._lifecycle.fault(grant, self._clock())
                 if not fault:
                     return grant
                 waiter = self._replace(grant, fault, waiter.since)
             elif isinstance(grant, Permit):
-                return self._stock.open()
+                return self._lifecycle.open()
             else:
                 assert grant is not None
                 raise grant
@@ -253,21 +256,21 @@ class Pool:
         except BaseException:  # KeyboardInterrupt, gevent.Timeout, GreenletExit
             self._withdraw(waiter)
             raise
-        error = self._books.end_wait(waiter, timeout, self._clock())
+        error = self._state.end_wait(waiter, timeout, self._clock())
         if error is not None:
             raise error
 
     def _withdraw(self, waiter: Waiter) -> None:
         """Pass on what a waiter was granted who is not there to take it."""
-        entry = self._books.withdraw(waiter)
+        entry = self._state.withdraw(waiter)
         if entry is not None:
             self._take_back(entry, self._clock())
 
     def _replace(self, entry: Entry, fault: int, since: int) -> Waiter:
         """Close a faulty entry; return the waiter that stands first in the queue for it."""
-        waiter = self._books.replace(entry, fault, since)
+        waiter = self._state.replace(entry, fault, since)
         try:
-            self._stock.end(entry, fault)
+            self._lifecycle.end(entry, fault)
         except BaseException:
             self._withdraw(waiter)
             raise
@@ -286,21 +289,21 @@ class Pool:
 
     def _take_back(self, entry: Entry, now: int, *, broken: bool = False) -> None:
         """Give the entry to the first waiter, or to the idle ones, or close it."""
-        books = self._books
-        if books.is_mine():
-            # The garbage collector runs a finalizer in the middle of the books.
+        state = self._state
+        if state.is_mine():
+            # The garbage collector runs a finalizer in the middle of the state.
             if broken:
                 entry.expires = CLEARED
             self.give_up(Lease(entry))
             return
         if broken:
-            self._stock.retire(entry, counters.LOST)
+            self._lifecycle.retire(entry, counters.LOST)
         elif now >= entry.expires:
-            self._stock.retire(entry, why_expired(entry))
+            self._lifecycle.retire(entry, why_expired(entry))
         else:
             entry.cell[SINCE] = -now
-            if not books.hand_over(entry):
-                self._stock.end(entry)
+            if not state.hand_over(entry):
+                self._lifecycle.end(entry)
 
     # -- housekeeping, from a thread of its own ---------------------------------------------
 
@@ -308,7 +311,7 @@ class Pool:
     def upkeep_interval(self) -> float | None:
         """How often ``upkeep`` is wanted, in seconds; None while there is nothing to keep up."""
         config = self.config
-        if self._books.closed or not (self._books.entries or config.min_idle):
+        if self._state.closed or not (self._state.entries or config.min_idle):
             return None
         limits = [config.pool_recycle, config.max_idle, config.leak_after]
         shortest = min((limit for limit in limits if limit), default=30.0)
@@ -322,16 +325,16 @@ class Pool:
     def upkeep(self) -> None:
         """Close what rested or lived too long, open what min_idle asks for, report leaks."""
         self._collect()
-        self._stock.close_rested()
+        self._lifecycle.close_idle()
         if self.config.leak_after:
-            report_leaks(self._books, self._clock(), ns(self.config.leak_after))
+            report_leaks(self._state, self._clock(), ns(self.config.leak_after))
         self._fill()
 
     def _fill(self) -> None:
         began = self._clock()
-        while began >= self._fill_after and self._books.may_open_ahead():
+        while began >= self._fill_after and self._state.may_open_ahead():
             try:
-                entry = self._stock.open()
+                entry = self._lifecycle.open()
             except Exception as error:
                 logger.info("pool %s: could not open ahead of demand: %s", self.name, error)
                 now = self._clock()

@@ -1,4 +1,4 @@
-"""The books of a pool: what it has, who waits for it, and who gets what.
+"""The state of a pool: what it has, who waits for it, and who gets what.
 
 Every decision that more than one caller depends on is made here, under one lock that is
 held for a few microseconds at a time; nothing is opened, closed, pinged or logged here.
@@ -28,7 +28,7 @@ from .waiters import PERMIT, Permit, Waiter, WaitQueue
 MAX_OPENING = 4
 
 
-class Books:
+class PoolState:
     """All of a pool that its callers share.
 
     Args:
@@ -53,7 +53,7 @@ class Books:
         self.entries: set[Entry] = set()
         self.waiters = WaitQueue()
         self.opening = 0
-        self.closing = 0  # off the books, but not closed yet: they still take room
+        self.closing = 0  # off the state, but not closed yet: they still take room
         self.generation = 0
         self.closed = False
         self.connect_error: BaseException | None = None
@@ -66,7 +66,7 @@ class Books:
     def renew_lock(self) -> None:
         """Make the lock, or make it anew in a forked child."""
         self.lock = threading.RLock()
-        # Tells whether this thread is in the middle of a method of these books.
+        # Tells whether this thread is in the middle of a method of these state.
         self.is_mine: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
 
     def status(self, now: int) -> PoolStatus:

@@ -6,26 +6,43 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from django.db import Error, connections, transaction
 
 from .. import pooling, signals
 from ..errors import PoolExhausted, PoolTimeout, public
-from ..pooling import Lease, Page, Pool, PoolConfig, PoolStatus
+from ..pooling import Connector, Lease, Page, Pool, PoolConfig, PoolStatus
 from ..pooling.entry import Entry
 from ..routing import scope
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from ..backends.wrapper.connector import DjangoConnector
+    from ..drivers.facts import ServerFacts, ServerSession
 
 logger = logging.getLogger("django_poolrouter.pool")
 
 STATUS_KEYS = ("size", "max", "open", "checkedin", "checkedout", "overflow", "waiting")
 
 MakePage = Callable[["DatabasePool", PoolConfig], Page]
+
+
+class ServerConnector(Connector, Protocol):
+    """What a pool of Django connections needs of its connector; the backend writes it."""
+
+    settings: Mapping[str, Any]
+    """Of the database, as they are now."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What Django asks the server once for each wrapper, asked once for the pool."""
+
+    def inspect(self, connection: Any, timeout: float) -> ServerFacts:
+        """Ask the server who it is."""
+
+    def sessions(self, connection: Any, timeout: float) -> dict[int, ServerSession] | None:
+        """Ask the server what its sessions do; None where it does not tell."""
 
 
 class DatabasePool:
@@ -40,7 +57,7 @@ class DatabasePool:
         alias: str,
         vendor: str,
         config: PoolConfig | None = None,
-        connector: DjangoConnector | None = None,
+        connector: ServerConnector | None = None,
         make_page: MakePage | None = None,
         look_after: Callable[[Pool], object] = id,
     ) -> None:
@@ -56,7 +73,7 @@ class DatabasePool:
         self._pool: Pool | None = None
         # The same while somebody looks after it.  This is what callers take: the test whether
         # there is a pool then tells them both, at no cost.
-        self._kept: Pool | None = None
+        self._watched_pool: Pool | None = None
         self._closed: list[tuple[Pool, Page]] = []
         self.asking = threading.Lock()
         """Held while a thread asks whether the server is well; see ``health.ask``."""
@@ -101,7 +118,7 @@ class DatabasePool:
 
         """
         while True:
-            pool = self._kept or self._open_pool()
+            pool = self._watched_pool or self._open_pool()
             try:
                 return pool.checkout(timeout)
             except pooling.PoolClosed as error:
@@ -196,15 +213,15 @@ class DatabasePool:
         """
         with self._lock:
             pool, self._pool = self._pool, None
-            self._kept = None
+            self._watched_pool = None
             if pool is None:
                 return
             self._closed.append((pool, pool.page))
         pool.close()
 
-    def rest(self) -> None:
+    def unwatch(self) -> None:
         """Nobody looks after the pool any more; its next caller sees to it."""
-        self._kept = None
+        self._watched_pool = None
 
     def abandon(self) -> None:
         """In a forked child: make all connections harmless. Takes no lock."""
@@ -230,7 +247,7 @@ class DatabasePool:
                     on_open=self._look_after,
                     on_lost=self._note_loss,
                 )
-            self._kept = pool
+            self._watched_pool = pool
         self._look_after(pool)
         return pool
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from random import randrange
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from django.db import connections
 
@@ -18,12 +18,9 @@ from .. import conf, signals
 from ..pooling import Housekeeper, Page, PoolConfig
 from ..routing import Cluster, ClusterConfig, Monitor, OnLook, Topology
 from ..validation import ConfigError
-from .database_pool import DatabasePool
+from .database_pool import DatabasePool, ServerConnector
 from .replication_logs import PooledServers
 from .shutdown import PoolManager
-
-if TYPE_CHECKING:
-    from ..backends.mixin import PooledDatabaseWrapper
 
 # What does not reach the server, or may change without making it another database.
 NOT_IDENTITY = frozenset(
@@ -41,6 +38,20 @@ NOT_IDENTITY = frozenset(
 
 Settings = dict[str, Any]
 Publish = Callable[[DatabasePool, PoolConfig], Page]
+
+
+class Poolable(Protocol):
+    """A database wrapper that can be pooled; it brings along what opens its connections."""
+
+    alias: str
+    vendor: str
+    settings_dict: Settings
+
+    def can_be_pooled(self) -> bool:
+        """Tell whether it is a database of its own, and not Django's way to the server."""
+
+    def make_connector(self, settings: Settings, config: PoolConfig) -> ServerConnector:
+        """Return what opens connections for this wrapper's pool."""
 
 
 class Handle:
@@ -87,7 +98,7 @@ class Registry:
 
     # -- pools ----------------------------------------------------------------------------
 
-    def handle_for(self, wrapper: PooledDatabaseWrapper) -> Handle:
+    def handle_for(self, wrapper: Poolable) -> Handle:
         """Return the way to the pool of a wrapper's settings, made now if it is the first.
 
         A pool belongs to an alias and to the settings that reach the server: tests rename
@@ -115,7 +126,7 @@ class Registry:
         pool.connector.settings = settings
         return Handle(settings, pool)
 
-    def _make(self, wrapper: PooledDatabaseWrapper, settings: Settings) -> DatabasePool:
+    def _make(self, wrapper: Poolable, settings: Settings) -> DatabasePool:
         if not wrapper.can_be_pooled():
             return DatabasePool(wrapper.alias, wrapper.vendor)
         try:
@@ -183,7 +194,7 @@ class Registry:
 
     def _make_topology(self, configs: Iterable[ClusterConfig]) -> Topology:
         topology = Topology(map(self._make_cluster, configs))
-        _leave_out(topology, self.drained())
+        _drain(topology, self.drained())
         return topology
 
     def _make_cluster(self, config: ClusterConfig) -> Cluster:
@@ -200,10 +211,10 @@ class Registry:
             on_fall_back=lambda cluster: self.monitor.note_use(cluster),
         )
 
-    def leave_out(self, replicas: Collection[str]) -> None:
+    def drain(self, replicas: Collection[str]) -> None:
         """Send no more reads to these replicas, and to all others again."""
         if self._topology:
-            _leave_out(self._topology[1], replicas)
+            _drain(self._topology[1], replicas)
 
     # -- fork ------------------------------------------------------------------------------
 
@@ -236,12 +247,12 @@ class Registry:
         self.housekeeper.stop()
         self.monitor.stop()
         for pool in self.all_pools():
-            pool.rest()
+            pool.unwatch()
 
 
-def _leave_out(topology: Topology, replicas: Collection[str]) -> None:
+def _drain(topology: Topology, replicas: Collection[str]) -> None:
     for cluster in topology.clusters.values():
-        cluster.leave_out(replicas)
+        cluster.drain(replicas)
 
 
 def snapshot(settings: Mapping[str, Any]) -> Settings:

@@ -9,7 +9,7 @@ from .config import ClusterConfig, ReplicaConfig, parse_clusters
 from .logs import NoReplica, NotAsked, ServerFailed
 from .monitor import Monitor
 from .positions import Position
-from .replica_health import OnLook, Replicas, State
+from .replica_health import OnLook, ReplicaHealth, State
 from .scopes import Scope, current_scope, scope
 from .using import Using
 
@@ -26,7 +26,7 @@ __all__ = [
     "OnLook",
     "Position",
     "ReplicaConfig",
-    "Replicas",
+    "ReplicaHealth",
     "Scope",
     "ServerFailed",
     "State",

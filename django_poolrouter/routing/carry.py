@@ -71,10 +71,10 @@ def _pack_one(scope: Scope, cluster: Cluster, now: float, goes_on: bool) -> Any:
 
 
 def _capture(scope: Scope, cluster: Cluster) -> Position | None:
-    if not cluster.uses_positions or cluster.asker is None or scope.is_writing(cluster.primary):
+    if not cluster.uses_positions or cluster.prober is None or scope.is_writing(cluster.primary):
         return None
     try:
-        position = cluster.asker.written()
+        position = cluster.prober.written()
     except (ServerFailed, NotAsked):
         return None
     return position if position and len(position.places) <= MAX_STREAMS else None

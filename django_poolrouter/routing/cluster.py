@@ -11,8 +11,8 @@ from . import reasons
 from .balancers import Balancer, Candidate
 from .config import ClusterConfig
 from .logs import NoReplica, NotAsked, ServerFailed, Servers
-from .prober import Asker
-from .replica_health import OnChange, OnLook, Replicas
+from .prober import Prober
+from .replica_health import OnChange, OnLook, ReplicaHealth
 from .scopes import Scope, Transaction
 from .using import wish
 
@@ -72,9 +72,9 @@ class Cluster:
         self.blind_seconds = self.pin_seconds
         if self.uses_positions:
             self.blind_seconds = max(self.pin_seconds, config.max_lag or 0.0)
-        self.known = Replicas(
+        self.health = ReplicaHealth(
             [
-                Candidate(replica.alias, replica.weight, _asker(in_use, replica.alias))
+                Candidate(replica.alias, replica.weight, _in_use_of(in_use, replica.alias))
                 for replica in config.replicas
             ],
             config.max_lag,
@@ -84,7 +84,7 @@ class Cluster:
             on_look=on_look,
         )
         """What this process knows of the replicas."""
-        self.asker = Asker(self.primary, self.known, servers, clock) if servers else None
+        self.prober = Prober(self.primary, self.health, servers, clock) if servers else None
         self._balancer = balancer
         self._on_fall_back = on_fall_back
         self._turns = itertools.count(first_turn)
@@ -93,7 +93,7 @@ class Cluster:
     def _prepare_decisions(self) -> None:
         """Make the decisions that there are: one would cost more than the deciding."""
         primary = self.primary
-        self.kept = Decision(primary, reasons.ALWAYS_PRIMARY)
+        self.always_primary = Decision(primary, reasons.ALWAYS_PRIMARY)
         """That of models which are never read from a replica."""
         self.generic = Decision(primary, reasons.GENERIC)
         """That of models which a generic relation leads to."""
@@ -144,21 +144,21 @@ class Cluster:
 
     def _choose(self, scope: Scope, decisions: dict[str, Decision]) -> Decision:
         """Keep to the scope's replica while it lives, or take the next in turn."""
-        known = self.known
+        health = self.health
         alias = scope.choice(self.primary)
         if alias is not None:
-            if alias in known.alive:
+            if alias in health.alive:
                 return decisions[alias]
             scope.drop_choice(self.primary)
-        if not known.ready:
+        if not health.ready:
             return self._fall_back()
-        return decisions[scope.choose(self.primary, self._next(known.ready))]
+        return decisions[scope.choose(self.primary, self._next(health.ready))]
 
     def _follow(self, scope: Scope) -> Decision:
         """Read where the scope's position is reached, as far as is known without asking.
 
-        Before the statement runs ``settle`` makes sure; then the choice holds for the whole
-        scope, so that it sees no time go backwards.
+        ``choose_caught_up`` makes sure before the statement runs.  From then on the choice holds
+        for the whole scope, so that the scope sees no time go backwards.
         """
         if scope.choice(self.primary) == self.primary:
             return self._not_reached
@@ -168,7 +168,7 @@ class Cluster:
                 scope.choose(self.primary, self._next(ready))
         return self._choose(scope, self._followed)
 
-    def settle(self, scope: Scope, alias: str) -> Decision:
+    def choose_caught_up(self, scope: Scope, alias: str) -> Decision:
         """Return where to read what the scope must see; asks replicas, and waits a little.
 
         Args:
@@ -185,16 +185,16 @@ class Cluster:
             if scope.pinned_for(self.primary, self.pin_seconds):
                 return self._pinned
         wanted = scope.positions.get(self.primary)
-        if wanted is None or self.asker is None:
+        if wanted is None or self.prober is None:
             return self._followed[alias]
         position, written_at = wanted
-        if self._is_over(position.epoch, self.asker):
+        if self._is_over(position.epoch, self.prober):
             # Nobody can tell any more; the cluster was promoted, say.
             scope.positions.pop(self.primary, None)
             scope.pin(self.primary, max(0.0, written_at + self.blind_seconds - time.time()))
             found = self.primary if scope.pinned_for(self.primary, self.pin_seconds) else alias
         else:
-            found = self.asker.find(position, alias) or self.primary
+            found = self.prober.find(position, alias) or self.primary
         if found != alias and alias == scope.choice(self.primary):
             scope.drop_choice(self.primary)
             scope.choose(self.primary, found)
@@ -202,23 +202,23 @@ class Cluster:
             return self._followed[found]
         return self._not_reached if self.primary in scope.positions else self._pinned
 
-    def _is_over(self, epoch: str, asker: Asker) -> bool:
+    def _is_over(self, epoch: str, prober: Prober) -> bool:
         """Tell whether the primary writes another history by now; asks it before saying so."""
-        if self.known.epoch in (None, epoch):
+        if self.health.epoch in (None, epoch):
             return False
         # Perhaps nobody has looked since a promotion, and the epoch is the newer of the two.
         try:
-            asker.written()
+            prober.written()
         except (ServerFailed, NotAsked):
             return False  # the replicas will tell
-        return self.known.epoch != epoch
+        return self.health.epoch != epoch
 
     def _caught_up(self, scope: Scope) -> list[Candidate]:
         """Return the replicas that are known to have what the scope must see."""
-        known, wanted = self.known, scope.positions.get(self.primary)
+        health, wanted = self.health, scope.positions.get(self.primary)
         if wanted is None:
-            return list(known.ready)
-        return [c for c in known.ready if known.has_reached(c.alias, wanted[0])]
+            return list(health.ready)
+        return [c for c in health.ready if health.has_reached(c.alias, wanted[0])]
 
     def elsewhere(self, scope: Scope, tried: Collection[str]) -> str | None:
         """Return where to repeat a read that failed; None if nowhere.
@@ -235,9 +235,9 @@ class Cluster:
             return None
         return self.primary
 
-    def leave_out(self, drained: Collection[str]) -> None:
+    def drain(self, drained: Collection[str]) -> None:
         """Read from none of these replicas from now on, and from all others again."""
-        self.known.leave_out(drained)
+        self.health.drain(drained)
 
     def take_turn(self) -> str:
         """Return the next replica, whatever the scope; the primary if there is none.
@@ -248,7 +248,7 @@ class Cluster:
         """
         if not self.replicas:
             return self.primary
-        ready = self.known.ready
+        ready = self.health.ready
         return self._next(ready) if ready else self._fall_back().alias
 
     def _next(self, candidates: Sequence[Candidate]) -> str:
@@ -257,13 +257,13 @@ class Cluster:
     def _fall_back(self) -> Decision:
         self._on_fall_back(self)
         if self.config.fallback == "error":
-            states = ", ".join(f"{alias} {self.known.state(alias)}" for alias in self.replicas)
+            states = ", ".join(f"{alias} {self.health.state(alias)}" for alias in self.replicas)
             raise NoReplica(f"no replica of {self.primary!r} may be read: {states}")
         return self._none_qualifies
 
     # -- models and writes ------------------------------------------------------------------
 
-    def keeps(self, app_label: str, model_name: str) -> bool:
+    def is_always_primary(self, app_label: str, model_name: str) -> bool:
         """Tell whether reads of a model never go to a replica."""
         kept = self.config.always_primary
         return app_label in kept or f"{app_label}.{model_name}".lower() in kept
@@ -285,22 +285,22 @@ class Topology:
         self.homes: dict[type, tuple[Cluster | None, bool]] = {}
         """The owner of each model as the router found it, for it is asked for each query; and
         whether the model is never read from a replica."""
-        self._rest = self.clusters.get(default)
+        self._default = self.clusters.get(default)
         self._apps = {app: c for c in self.clusters.values() for app in c.config.apps}
         self._models = {model: c for c in self.clusters.values() for model in c.config.models}
 
     def owner(self, app_label: str, model_name: str) -> Cluster | None:
         """Return the cluster that a model lives in; names of models in any case."""
         by_model = self._models.get(f"{app_label}.{model_name}".lower()) if self._models else None
-        return by_model or self._apps.get(app_label, self._rest)
+        return by_model or self._apps.get(app_label, self._default)
 
     def owners(self, app_label: str) -> set[str]:
         """Return the primaries that own at least one model of an app."""
         prefix = f"{app_label.lower()}."
         owners = {c.primary for model, c in self._models.items() if model.startswith(prefix)}
-        whole = self._apps.get(app_label, self._rest)
+        whole = self._apps.get(app_label, self._default)
         return owners | {whole.primary} if whole else owners
 
 
-def _asker(in_use: Callable[[str], int], alias: str) -> Callable[[], int]:
+def _in_use_of(in_use: Callable[[str], int], alias: str) -> Callable[[], int]:
     return lambda: in_use(alias)

@@ -49,7 +49,7 @@ class Monitor:
                     thread.join(max(0.0, deadline - time.monotonic()))
 
     def _start(self, cluster: Cluster) -> None:
-        if cluster.asker is None:
+        if cluster.prober is None:
             return
         with self._lock:
             if cluster in self._watches:
@@ -70,10 +70,10 @@ class Monitor:
                     watch.threads.append(thread)
 
     def _run(self, cluster: Cluster, alias: str, watch: _Watch) -> None:
-        assert cluster.asker is not None
+        assert cluster.prober is not None
         while not watch.ended.is_set():
             try:
-                cluster.asker.look(alias)
+                cluster.prober.look(alias)
             except Exception:
                 logger.exception("looking at %r failed", alias)
             if time.monotonic() - watch.used > self._idle:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from .logs import NotAsked, ServerFailed, Servers
 from .positions import Position
-from .replica_health import Replicas
+from .replica_health import ReplicaHealth
 
 logger = logging.getLogger("django_poolrouter.routing")
 
@@ -21,7 +21,7 @@ POLL = 0.004
 HOPELESS = 1.0
 
 
-class Asker:
+class Prober:
     """Asks, one question at a time for each replica, and notes what it hears.
 
     A position that is known and far enough is good for as long as the replica runs, so
@@ -29,7 +29,7 @@ class Asker:
 
     Args:
         primary: its alias.
-        known: takes the answers.
+        health: takes the answers.
         servers: the way to the servers.
         clock: monotonic seconds.
         sleep: waits for so many seconds.
@@ -39,13 +39,13 @@ class Asker:
     def __init__(
         self,
         primary: str,
-        known: Replicas,
+        health: ReplicaHealth,
         servers: Servers,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._primary = primary
-        self._known = known
+        self._health = health
         self._servers = servers
         self._clock = clock
         self._sleep = sleep
@@ -66,7 +66,7 @@ class Asker:
         with self._servers.log_of(self._primary) as log:
             position = log.written()
         if position is not None:
-            self._known.sample(position)
+            self._health.sample(position)
         return position
 
     # -- for reads -------------------------------------------------------------------------
@@ -89,18 +89,18 @@ class Asker:
             self._sleep(POLL)
 
     def _in_order(self, first: str) -> list[str]:
-        others = [c.alias for c in self._known.ready if c.alias != first]
-        return [first, *others] if first in self._known.alive else others
+        others = [c.alias for c in self._health.ready if c.alias != first]
+        return [first, *others] if first in self._health.alive else others
 
     def _worth_waiting(self) -> bool:
-        lags = [self._known.lag(candidate.alias) for candidate in self._known.ready]
+        lags = [self._health.lag(candidate.alias) for candidate in self._health.ready]
         return any(lag is None or lag < HOPELESS for lag in lags)
 
     def _has_reached(self, alias: str, position: Position, deadline: float) -> bool:
-        if self._known.has_reached(alias, position):
+        if self._health.has_reached(alias, position):
             return True
         self._ask_once(alias, deadline)
-        return self._known.has_reached(alias, position)
+        return self._health.has_reached(alias, position)
 
     def _ask_once(self, alias: str, deadline: float) -> None:
         """Ask, or wait for the answer that somebody else gets."""
@@ -123,17 +123,17 @@ class Asker:
 
     def ask(self, alias: str) -> bool:
         """Ask a replica for its position and note it; False if it is out of order."""
-        known = self._known
+        health = self._health
         try:
             with self._servers.log_of(alias) as log:
-                run = known.run(alias)
-                known.learn(alias, log.replayed(), run)
+                run = health.run(alias)
+                health.learn(alias, log.replayed(), run)
         except ServerFailed as failure:
-            if known.eject(alias, hangs=failure.hangs):
+            if health.eject(alias, hangs=failure.hangs):
                 logger.warning("replica %r is out of service: %s", alias, failure)
             return False
         except NotAsked:
-            return alias in known.alive
+            return alias in health.alive
         return True
 
     # -- for the monitor -------------------------------------------------------------------
@@ -142,16 +142,16 @@ class Asker:
         """See how a server is: sample the primary, ask a replica, probe an ejected one."""
         if alias == self._primary:
             self._look_at_primary()
-        elif alias in self._known.alive:
+        elif alias in self._health.alive:
             self.ask(alias)
-        elif self._known.begin_probe(alias) and self.ask(alias):
-            self._known.readmit(alias)
+        elif self._health.begin_probe(alias) and self.ask(alias):
+            self._health.readmit(alias)
             logger.info("replica %r is back in service", alias)
 
     def _look_at_primary(self) -> None:
         try:
             self.written()
         except ServerFailed:
-            self._known.note_primary_down()
+            self._health.note_primary_down()
         except NotAsked:
             pass

@@ -44,7 +44,7 @@ class _Record:
     """The thread that probes it."""
 
 
-class Replicas:
+class ReplicaHealth:
     """The replicas of one cluster.
 
     Args:
@@ -205,7 +205,7 @@ class Replicas:
         record = self._records[alias]
         return record.hangs and record.prober != threading.get_ident()
 
-    def leave_out(self, drained: Collection[str]) -> None:
+    def drain(self, drained: Collection[str]) -> None:
         """Let nobody read from these replicas from now on, and from all others again."""
         with self._lock:
             for alias, record in self._records.items():

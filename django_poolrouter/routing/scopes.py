@@ -15,7 +15,7 @@ class Transaction(Protocol):
     """What a scope asks of the transaction that wrote: whether it still goes on."""
 
     @property
-    def in_atomic_block(self) -> bool:
+    def goes_on(self) -> bool:
         """Tell whether what was written is to be committed later."""
 
 
@@ -62,7 +62,7 @@ class Scope:
     def note_write(self, cluster: str, seconds: float, transaction: Transaction) -> None:
         """Remember a write; inside a transaction the pin starts to run when it has ended."""
         self.wrote.add(cluster)
-        if transaction.in_atomic_block:
+        if transaction.goes_on:
             self._open.setdefault(cluster, set()).add(transaction)
         else:
             self.pin(cluster, seconds)
@@ -95,7 +95,7 @@ class Scope:
             return 0.0
         open_ones = self._open.get(cluster)
         if open_ones:
-            self._settle(cluster, open_ones, seconds)
+            self._extend_pins(cluster, open_ones, seconds)
         until = self._pins.get(cluster)
         if until is None:
             return 0.0
@@ -105,13 +105,13 @@ class Scope:
         """Tell whether a transaction that wrote to the cluster still goes on."""
         # A copy: other threads of the scope may begin to write meanwhile.
         open_ones = list(self._open.get(cluster, ()))
-        return any(transaction.in_atomic_block for transaction in open_ones)
+        return any(transaction.goes_on for transaction in open_ones)
 
-    def _settle(self, cluster: str, transactions: set[Transaction], seconds: float) -> None:
+    def _extend_pins(self, cluster: str, transactions: set[Transaction], seconds: float) -> None:
         """Pin for each transaction that wrote: when it ended is not known, so from now on."""
         self.pin(cluster, seconds)
         for transaction in list(transactions):
-            if not transaction.in_atomic_block:
+            if not transaction.goes_on:
                 transactions.discard(transaction)
 
     def choice(self, cluster: str) -> str | None:

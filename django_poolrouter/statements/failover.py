@@ -16,23 +16,23 @@ from django.db.utils import Error
 
 from ..errors import PoolError, ReplicaUnavailable
 from ..process.registry import registry
-from ..routing import Cluster, Decision, Replicas, Scope, reasons
+from ..routing import Cluster, Decision, ReplicaHealth, Scope, reasons
+from ..routing.repeat import Fault, NextStep, after_failure
 from .decision_log import somebody_listens, tell
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from ..drivers.driver import Fault
 
 logger = logging.getLogger("django_poolrouter.routing")
 
 
-def replicas_with(alias: str) -> Replicas | None:
+def replicas_with(alias: str) -> ReplicaHealth | None:
     """Return what is known of a cluster's replicas, if the alias is one and looked after."""
     cluster = registry.topology.by_alias.get(alias)
-    if cluster is None or cluster.asker is None or alias == cluster.primary:
+    if cluster is None or cluster.prober is None or alias == cluster.primary:
         return None
-    return cluster.known
+    return cluster.health
 
 
 def eject(alias: str, why: object, *, hangs: bool = False) -> None:
@@ -86,7 +86,7 @@ def fault(connection: BaseDatabaseWrapper, error: Error) -> Fault | None:
     return found
 
 
-def settle(cluster: Cluster, scope: Scope, context: dict[str, Any]) -> None:
+def ensure_fresh(cluster: Cluster, scope: Scope, context: dict[str, Any]) -> None:
     """Move what is about to be read, if its replica has not what the scope must see.
 
     Args:
@@ -97,7 +97,7 @@ def settle(cluster: Cluster, scope: Scope, context: dict[str, Any]) -> None:
     """
     if scope.positions or scope.wrote:
         cursor = context["cursor"]
-        decision = cluster.settle(scope, cursor.db.alias)
+        decision = cluster.choose_caught_up(scope, cursor.db.alias)
         if decision.alias != cursor.db.alias:
             _move(scope, context, decision)
 
@@ -123,38 +123,30 @@ def run(cluster: Cluster, scope: Scope, execute: Callable[[], Any], context: dic
             return execute()
         except Error as error:
             connection, was_sent = cursor.db, not isinstance(cursor.cursor, LostCursor)
-            found = fault(connection, error) if was_sent else "lost"
-            if connection.alias == cluster.primary or found not in ("lost", "conflict"):
+            found = fault(connection, error) if was_sent else None
+            step = after_failure(
+                found,
+                on_primary=connection.alias == cluster.primary,
+                was_sent=was_sent,
+                is_repeated=is_repeated,
+            )
+            if step is NextStep.EJECT_AND_MOVE and not isinstance(error, PoolError):
+                eject(connection.alias, error)
+            if step in (NextStep.EJECT_AND_MOVE, NextStep.LEAVE):
+                _leave(cluster, scope, connection)
+            if step in (NextStep.RAISE, NextStep.LEAVE):
                 raise
-            # That it broke two connections may be its own doing: perhaps it crashes servers.  So
-            # it gets no third, least of all the primary, and the second server stays in
-            # service unless the monitor, who asks something harmless, finds it out of order.
-            is_last = is_repeated and was_sent
-            if found == "lost":
-                _leave(cluster, scope, connection, None if is_last else error)
             tried.add(connection.alias)
-            target = None if is_last else cluster.elsewhere(scope, tried)
+            target = cluster.elsewhere(scope, tried)
             if target is None:
                 raise
             is_repeated = is_repeated or was_sent
-            reason = reasons.LOST if found == "lost" else reasons.CONFLICT
+            reason = reasons.CONFLICT if step is NextStep.MOVE else reasons.LOST
             _move(scope, context, Decision(target, reason))
 
 
-def _leave(
-    cluster: Cluster, scope: Scope, connection: BaseDatabaseWrapper, error: Error | None
-) -> None:
-    """Give back the connection to a replica that failed, and read no more from it.
-
-    Args:
-        cluster: of the replica.
-        scope: in which it was read.
-        connection: to the replica.
-        error: of the replica; None if it may be the query's fault.
-
-    """
-    if error is not None and not isinstance(error, PoolError):
-        eject(connection.alias, error)
+def _leave(cluster: Cluster, scope: Scope, connection: BaseDatabaseWrapper) -> None:
+    """Give back the connection to a replica that failed; the scope's next read chooses again."""
     if scope.choice(cluster.primary) == connection.alias:
         scope.drop_choice(cluster.primary)
     with suppress(Error):

@@ -8,11 +8,7 @@ really happens, with any engine.
 from __future__ import annotations
 
 import logging
-import re
-import threading
-import weakref
 from collections.abc import Callable
-from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,108 +18,20 @@ from django.db.utils import Error
 from ..errors import PoolError, ReplicaUnavailable
 from ..process.registry import registry
 from ..routing import Cluster, current_scope
+from ..sql.kinds import is_query, is_write, may_query
 from . import failover
 from .decision_log import log
 from .failover import LostCursor
+from .transactions import in_transaction, in_transaction_on, note_wrapper
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-testcase_apart: ContextVar[bool] = ContextVar("poolrouter_testcase_apart", default=False)
-"""Whether the transaction that TestCase wraps around a test counts as none."""
 Execute = Callable[[Any, Any, bool, dict[str, Any]], Any]
 
-# The first word, after comments and parentheses.
-_FIRST_WORD = re.compile(r"(?:\s+|--[^\n]*\n|/\*.*?\*/|\()*([a-z]+)", re.IGNORECASE | re.DOTALL)
-_READS = frozenset(
-    {"begin", "close", "commit", "declare", "desc", "describe", "explain", "fetch", "listen"}
-    | {"pragma", "release", "reset", "rollback", "savepoint", "select", "set", "show", "start"}
-    | {"table", "unlisten", "use", "values", "with"}
-)
-_QUERIES = frozenset({"select", "table", "values", "with"})
-# What makes a write of a statement that begins like a read: WITH … UPDATE, SELECT … INTO,
-# EXPLAIN ANALYZE DELETE, a second statement.  A literal may raise false alarm, which only pins.
-_WRITES_INSIDE = re.compile(r"\b(insert|update|delete|merge|into)\b|;\s*\S", re.IGNORECASE)
 # What Django's execute wrappers do not see: procedures, and of psycopg its COPY, in either
 # version, and its streams.
 _CALLS = ("callproc", "copy", "copy_expert", "copy_from", "stream")
-_LOCKS = re.compile(r"\bfor\s+(no\s+key\s+)?update\b", re.IGNORECASE)
-
-
-def is_write(sql: object) -> bool:
-    """Tell whether a statement may have changed data; in doubt it has."""
-    if not isinstance(sql, str):  # composed by psycopg
-        return True
-    first = _FIRST_WORD.match(sql)
-    if first is None or first[1].lower() not in _READS:
-        return bool(sql.strip())
-    if _WRITES_INSIDE.search(sql, first.end()) is None:
-        return False
-    return _WRITES_INSIDE.search(_LOCKS.sub("", sql[first.end() :])) is not None
-
-
-def is_query(sql: object) -> bool:
-    """Tell whether a statement only reads rows, so that another server can answer it."""
-    first = _FIRST_WORD.match(sql) if isinstance(sql, str) else None
-    return first is not None and first[1].lower() in _QUERIES and not is_write(sql)
-
-
-def may_query(sql: object) -> bool:
-    """Tell whether a statement may be a query; one that is composed by psycopg may be any."""
-    first = _FIRST_WORD.match(sql) if isinstance(sql, str) else None
-    return not isinstance(sql, str) or (first is not None and first[1].lower() in _QUERIES)
-
-
-def in_transaction(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether what is written now will be committed later; never connects."""
-    manual = connection.connection is not None and not connection.autocommit
-    return connection.in_atomic_block or manual
-
-
-def keeps_reads(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether a primary is in a transaction that reads belong to."""
-    return in_transaction(connection) and not (
-        testcase_apart.get() and _is_testcases_alone(connection)
-    )
-
-
-def _is_testcases_alone(connection: BaseDatabaseWrapper) -> bool:
-    blocks = connection.atomic_blocks
-    return bool(blocks) and all(block._from_testcase for block in blocks)  # type: ignore[attr-defined]
-
-
-class _Seen(threading.local):
-    """The wrappers that were used in this thread: Django's ``connections`` is slow to ask."""
-
-    def __init__(self) -> None:
-        self.wrappers: dict[str, list[weakref.ref[BaseDatabaseWrapper]]] = {}
-
-    def note(self, connection: BaseDatabaseWrapper) -> None:
-        known = self.wrappers.get(connection.alias, [])
-        if not any(reference() is connection for reference in known):
-            # Copies have the same alias; those that are gone are left out here.
-            living = [reference for reference in known if reference() is not None]
-            self.wrappers[connection.alias] = [*living, weakref.ref(connection)]
-
-
-_seen = _Seen()
-
-
-def note_begin(connection: BaseDatabaseWrapper) -> None:
-    """A transaction begins on a wrapper, perhaps before it connected."""
-    _seen.note(connection)
-
-
-def in_transaction_on(alias: str) -> bool:
-    """Tell whether this thread is in a transaction on an alias; never connects.
-
-    A wrapper that never connected is in none, but for those of ``note_begin``.
-    """
-    for reference in _seen.wrappers.get(alias, ()):
-        connection = reference()
-        if connection is not None and keeps_reads(connection):
-            return True
-    return False
 
 
 class StatementRecorder:
@@ -139,8 +47,8 @@ class StatementRecorder:
         self.connection = connection
 
     @property
-    def in_atomic_block(self) -> bool:
-        """Tell the scope whether the transaction that wrote goes on."""
+    def goes_on(self) -> bool:
+        """Tell the scope whether the transaction that wrote is still open."""
         return in_transaction(self.connection)
 
     def __call__(
@@ -149,7 +57,6 @@ class StatementRecorder:
         cluster = registry.topology.by_alias.get(self.connection.alias)
         if cluster is None:  # the settings changed, as in tests
             return execute(sql, params, many, context)
-        scope = current_scope()
         if self.connection.alias == cluster.primary:
             try:
                 return execute(sql, params, many, context)
@@ -157,17 +64,29 @@ class StatementRecorder:
                 # Also when it failed: it may have been done before the connection broke.
                 if is_write(sql):
                     self.note_write(cluster)
+        return self._on_replica(cluster, execute, sql, params, many, context)
+
+    def _on_replica(
+        self,
+        cluster: Cluster,
+        execute: Execute,
+        sql: Any,
+        params: Any,
+        many: bool,
+        context: dict[str, Any],
+    ) -> Any:
+        """Run a statement that was sent to a replica, there or elsewhere."""
+        scope = current_scope()
         registry.monitor.note_use(cluster)
 
         def run() -> Any:
             return execute(sql, params, many, context)
 
         try:
-            if not many and may_query(sql) and _is_movable(self.connection):
-                failover.settle(cluster, scope, context)
-                if is_query(sql):
-                    return failover.run(cluster, scope, run, context)
-            return run()
+            if many or not may_query(sql) or not _is_movable(self.connection):
+                return run()
+            failover.ensure_fresh(cluster, scope, context)
+            return failover.run(cluster, scope, run, context) if is_query(sql) else run()
         except Error as error:
             if is_write(sql):
                 error.add_note(
@@ -184,7 +103,7 @@ class StatementRecorder:
     def note_write(self, cluster: Cluster) -> None:
         """Tell the scope that this connection, of a cluster's primary, may have written."""
         cluster.note_write(current_scope(), self)
-        if log.isEnabledFor(logging.DEBUG) and not self.in_atomic_block:
+        if log.isEnabledFor(logging.DEBUG) and not self.goes_on:
             # The caller may have meant otherwise.
             for primary in filter(in_transaction_on, registry.topology.clusters):
                 alias = self.connection.alias
@@ -200,7 +119,7 @@ def _is_movable(connection: BaseDatabaseWrapper) -> bool:
 
 def record_statements(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
     """Put a recorder on a connection of a cluster, once; fit to receive ``connection_created``."""
-    _seen.note(connection)
+    note_wrapper(connection)
     cluster = registry.topology.by_alias.get(connection.alias)
     wrappers = connection.execute_wrappers
     is_recorded = any(isinstance(wrapper, StatementRecorder) for wrapper in wrappers)
@@ -227,7 +146,7 @@ def _recorded(kind: type, name: str) -> Callable[..., Any]:
     of_django = getattr(kind, name, None)
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        _settle_call(self)
+        _ensure_fresh_call(self)
         try:
             if of_django is not None:
                 return of_django(self, *args, **kwargs)
@@ -239,10 +158,10 @@ def _recorded(kind: type, name: str) -> Callable[..., Any]:
     return call
 
 
-def _settle_call(cursor: Any) -> None:
+def _ensure_fresh_call(cursor: Any) -> None:
     cluster = registry.topology.by_alias.get(cursor.db.alias)
     if cluster is not None and _is_movable(cursor.db):
-        failover.settle(cluster, current_scope(), {"cursor": cursor})
+        failover.ensure_fresh(cluster, current_scope(), {"cursor": cursor})
 
 
 def _note_call(connection: BaseDatabaseWrapper) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..pooling import PoolStatus
 from ..pooling.histogram import WAIT_BOUNDS
-from .boards.replica_health import Health
+from .boards.replica_health import ReplicaState
 from .rates import Rates
 from .report import VERSION, ConnectionReport, PoolReport, ProcessPool, ProcessReport, Report
 
@@ -81,7 +81,7 @@ def _connection(connection: ConnectionReport) -> dict[str, Any]:
     }
 
 
-def _health(health: Health | None) -> dict[str, Any]:
+def _health(health: ReplicaState | None) -> dict[str, Any]:
     lag = health.lag_s if health else None
     return {
         "health": health.state if health else None,

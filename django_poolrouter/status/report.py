@@ -14,7 +14,7 @@ from ..pooling.counters import add
 from ..validation import ConfigError
 from .boards import control, replica_health
 from .boards.reader import ConnectionReport, ProcessPool, ProcessReport, read_boards
-from .boards.replica_health import Health
+from .boards.replica_health import ReplicaState
 from .boards.totals import Retired
 
 __all__ = ["ConnectionReport", "PoolReport", "ProcessPool", "ProcessReport", "Report", "collect"]
@@ -44,7 +44,7 @@ class PoolReport:
     """One of STATES."""
     ended: int = 0
     """Processes that used it and have ended."""
-    health: Health | None = None
+    health: ReplicaState | None = None
     """How a replica was found; None where no process looked lately."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ..drivers.driver import ServerSession
+from ..drivers.facts import ServerSession
 from ..pooling import PoolStatus
 from .rates import Rates
 from .report import ConnectionReport, PoolReport, Report

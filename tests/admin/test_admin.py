@@ -19,7 +19,7 @@ from django.utils import translation
 from django_poolrouter import conf, pools
 from django_poolrouter.contrib.admin import admin, page
 from django_poolrouter.contrib.admin.page import duration
-from django_poolrouter.status.boards.replica_health import Health
+from django_poolrouter.status.boards.replica_health import ReplicaState
 from django_poolrouter.status.document import document
 from django_poolrouter.status.report import Report, collect
 from tests.support.host import Host
@@ -168,17 +168,17 @@ def test_standalone_pool__may_come_first(client: Client, project: Host) -> None:
 def test_lag__has_a_column_where_there_are_replicas(
     client: Client, monkeypatch: pytest.MonkeyPatch, lag: float | None, words: str
 ) -> None:
-    def with_health(health: Health) -> Report:
+    def with_health(health: ReplicaState) -> Report:
         report = collect()
         shop, replica = report.pools
         return replace(report, pools=(shop, replace(replica, health=health)))
 
-    monkeypatch.setattr(admin, "collect", lambda: with_health(Health("up", lag)))
+    monkeypatch.setattr(admin, "collect", lambda: with_health(ReplicaState("up", lag)))
     assert 'data-trace="lag_s"' in client.get(PAGE).content.decode()
     assert row(client, "replica")["cells"]["lag_s"] == words
     assert row(client, "replica")["traces"]["lag_s"]["value"] == lag
     assert row(client, "shop")["traces"]["lag_s"]["value"] is None
-    monkeypatch.setattr(admin, "collect", lambda: with_health(Health("ejected", None)))
+    monkeypatch.setattr(admin, "collect", lambda: with_health(ReplicaState("ejected", None)))
     assert client.get(DATA).json()["alarm"] == "Out of service: replica"
 
 

@@ -31,7 +31,7 @@ from django_poolrouter.contrib.prometheus import (
     register,
 )
 from django_poolrouter.pooling.histogram import WAIT_BOUNDS
-from django_poolrouter.status.boards.replica_health import Health
+from django_poolrouter.status.boards.replica_health import ReplicaState
 from django_poolrouter.status.document import document
 from django_poolrouter.status.report import Report, collect
 from tests.support.databases import eventually
@@ -80,7 +80,7 @@ def troubled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lagging(pool: Any) -> Any:
-    return replace(pool, health=Health("lagging", 12.5)) if pool.alias == "replica" else pool
+    return replace(pool, health=ReplicaState("lagging", 12.5)) if pool.alias == "replica" else pool
 
 
 @pytest.mark.usefixtures("troubled")

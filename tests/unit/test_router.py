@@ -20,7 +20,7 @@ from django_poolrouter import scope, using_primary, using_replica
 from django_poolrouter.process.registry import Registry, registry
 from django_poolrouter.router import PoolRouter
 from django_poolrouter.routing import Scope, current_scope
-from django_poolrouter.statements.recorder import record_statements
+from django_poolrouter.statements.recorder import StatementRecorder, record_statements
 from tests.support.doubles import Gate, Task
 from tests.support.testapp.billing.models import Invoice, Label, Receipt, Tariff
 from tests.support.testapp.orders.models import Line, Order
@@ -290,7 +290,7 @@ def test_transaction__of_the_cluster_keeps_its_reads_on_the_primary() -> None:
 
 
 def test_write__keeps_reads_of_its_cluster_on_the_primary() -> None:
-    current_scope().note_write("orders", 60, connections["orders"])
+    current_scope().note_write("orders", 60, StatementRecorder(connections["orders"]))
     assert (router.db_for_read(Book), router.db_for_read(Order)) == ("replica1", "orders")
     with using_replica():
         assert router.db_for_read(Order) == "orders1"

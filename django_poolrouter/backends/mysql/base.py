@@ -11,12 +11,15 @@ from django.db.backends.mysql import base
 from django.db.backends.utils import debug_transaction
 from django.utils.functional import cached_property
 
-from ...drivers.driver import Deadline, Driver, Fault, Limit, ServerFacts, ServerSession
+from ...drivers.deadlines import Deadline
+from ...drivers.driver import Driver
+from ...drivers.facts import Limit, ServerFacts, ServerSession
 from ...pooling import NoReset
 from ...routing import Position
+from ...routing.repeat import Fault
 from ..mixin import PooledDatabaseWrapper
 from . import replication
-from .connection import WatchedConnection
+from .connection import RestorableConnection
 
 # ER_OPTION_PREVENTS_STATEMENT (of which --read-only is one) and ER_READ_ONLY_MODE.
 READ_ONLY = ((1290,), (1836,))
@@ -52,7 +55,7 @@ class MySQLDriver(Driver):
     tells_positions = True
 
     def adopt(self, connection: Any) -> None:
-        WatchedConnection.adopt(connection)
+        RestorableConnection.adopt(connection)
 
     def fileno(self, connection: Any) -> int | None:
         return int(connection.fileno())
@@ -160,7 +163,7 @@ class MySQLDriver(Driver):
 
     def rollback(self, connection: Any) -> None:
         autocommit = connection.get_autocommit()
-        if not isinstance(connection, WatchedConnection):
+        if not isinstance(connection, RestorableConnection):
             connection.rollback()
             connection.autocommit(True)
             return
@@ -174,7 +177,7 @@ class MySQLDriver(Driver):
     def reset_session(self, connection: Any, parameters: Callable[[], dict[str, Any]]) -> None:
         """Log in again on the same connection, which is a tenth of the cost of a new one."""
         known = parameters()
-        if "user" not in known or not isinstance(connection, WatchedConnection):
+        if "user" not in known or not isinstance(connection, RestorableConnection):
             raise NoReset("the account is in an option file")
         connection.log_in(known)
 

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Self
 
 from MySQLdb.connections import Connection
 
-from ...drivers.restorable import Part, Watched
-
-# Statements that surely begin no transaction in autocommit; not what else a BEGIN may hide
-# in, such as CALL, XA, EXECUTE, ROLLBACK AND CHAIN or several statements at once.
-_HARMLESS = re.compile(
-    rb"\s*(select|insert|update|delete|replace|show|do|explain|describe|with|values"
-    rb"|savepoint|release savepoint|rollback to savepoint)\b[^;]*\Z",
-    re.IGNORECASE,
-)
-# LOCK TABLES, FLUSH TABLES WITH READ LOCK or FOR EXPORT, which a rollback leaves in force.
-_LOCKS = re.compile(rb"\b(lock|export)\b", re.IGNORECASE)
+from ...drivers.restorable import Part, Restorable
+from ...sql.kinds import may_begin_transaction, may_lock_tables
 
 
-class WatchedConverters(Part, dict[Any, Any]):
+class RestorableConverters(Part, dict[Any, Any]):
     """A connection's table of converters, which users change in place."""
 
     @classmethod
-    def of(cls, connection: WatchedConnection, converters: Mapping[Any, Any]) -> Self:
+    def of(cls, connection: RestorableConnection, converters: Mapping[Any, Any]) -> Self:
         """Return a copy of ``converters`` that tells ``connection`` of changes."""
         made = cls(converters)
         made.belong_to(connection)
@@ -44,7 +34,7 @@ class WatchedConverters(Part, dict[Any, Any]):
         super().update(*args, **kwargs)
 
 
-class WatchedConnection(Connection, Watched):
+class RestorableConnection(Connection, Restorable):
     """The driver's connection, which remembers what the driver does not.
 
     That is whether somebody may have sent a BEGIN or locked tables, whether rows of a
@@ -57,12 +47,12 @@ class WatchedConnection(Connection, Watched):
     has_other_identity = False
     _converters: tuple[dict[Any, Any], dict[Any, Any]]
 
-    def watch_parts(self) -> None:
+    def adopt_parts(self) -> None:
         self._converters = dict(self.encoders), dict(self.converter)
         self._attach_converters()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # The driver's own comes before Watched's.
+        # The driver's own comes before Restorable's.
         self.note()
         super().__setattr__(name, value)
 
@@ -71,9 +61,9 @@ class WatchedConnection(Connection, Watched):
         if isinstance(query, str):  # the driver's own helpers
             query = query.encode()
         note = self.__dict__  # past __setattr__
-        if not _HARMLESS.match(query):
+        if may_begin_transaction(query):
             note["may_have_begun"] = True
-            if _LOCKS.search(query):
+            if may_lock_tables(query):
                 note["may_have_locked"] = True
         note["may_have_rows"] = True
         super().query(query)
@@ -110,7 +100,7 @@ class WatchedConnection(Connection, Watched):
         self.rollback()  # type: ignore[no-untyped-call]
         if self.may_have_locked:
             self.run(b"UNLOCK TABLES")
-        self.settle()
+        self.mark_clean()
 
     def run(self, sql: bytes) -> None:
         """Run statements for their effect."""
@@ -131,9 +121,9 @@ class WatchedConnection(Connection, Watched):
         if sql_mode := parameters.get("sql_mode"):
             self.set_sql_mode(sql_mode)
         self.restore()
-        self.settle()
+        self.mark_clean()
 
-    def settle(self) -> None:
+    def mark_clean(self) -> None:
         """Note that nothing is left of a transaction."""
         self.__dict__.update(may_have_begun=False, may_have_locked=False, may_have_rows=False)
 
@@ -146,5 +136,5 @@ class WatchedConnection(Connection, Watched):
 
     def _attach_converters(self) -> None:
         encoders, converter = self._converters
-        self.encoders = WatchedConverters.of(self, encoders)
-        self.converter = WatchedConverters.of(self, converter)
+        self.encoders = RestorableConverters.of(self, encoders)
+        self.converter = RestorableConverters.of(self, converter)

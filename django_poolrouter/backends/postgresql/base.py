@@ -9,14 +9,17 @@ from typing import Any
 from django.db.backends.postgresql import base
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
-from ...drivers.driver import Deadline, Driver, Fault, Limit, ServerFacts, ServerSession
+from ...drivers.deadlines import Deadline
+from ...drivers.driver import Driver
+from ...drivers.facts import Limit, ServerFacts, ServerSession
 from ...process.registry import registry
 from ...routing import Position
+from ...routing.repeat import Fault
 from ..mixin import PooledDatabaseWrapper
 from . import replication
 
 if is_psycopg3:
-    from .connection import WatchedConnection
+    from .connection import RestorableConnection
 
 # libpq's PQTRANS_*; psycopg's enumeration compares three times slower.
 IDLE, ACTIVE, INTRANS, INERROR = range(4)
@@ -66,7 +69,7 @@ class PsycopgDriver(Driver):
     tells_positions = True
 
     def adopt(self, connection: Any) -> None:
-        WatchedConnection.adopt(connection)
+        RestorableConnection.adopt(connection)
 
     def fileno(self, connection: Any) -> int | None:
         return int(connection.fileno())

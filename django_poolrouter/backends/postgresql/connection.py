@@ -7,10 +7,10 @@ from typing import Any
 from psycopg import Connection
 from psycopg.adapt import AdaptersMap
 
-from ...drivers.restorable import Part, Watched
+from ...drivers.restorable import Part, Restorable
 
 
-class WatchedAdapters(Part, AdaptersMap):
+class RestorableAdapters(Part, AdaptersMap):
     """The adapters of a connection, and what they were when it was opened."""
 
     opened: AdaptersMap
@@ -28,16 +28,16 @@ class WatchedAdapters(Part, AdaptersMap):
         vars(self).update(vars(AdaptersMap(self.opened)))
 
 
-class WatchedConnection(Connection[Any], Watched):
+class RestorableConnection(Connection[Any], Restorable):
     """The driver's connection, which gives up what its users made of it."""
 
     routine = frozenset({"autocommit", "_autocommit", "_begin_statement", "_num_transactions"})
     beyond = ("prepare_threshold", "prepared_max")
 
-    def watch_parts(self) -> None:
+    def adopt_parts(self) -> None:
         adapters: Any = self.adapters
         adapters.opened = AdaptersMap(adapters)
-        adapters.__class__ = WatchedAdapters
+        adapters.__class__ = RestorableAdapters
         adapters.belong_to(self)
 
     def add_notice_handler(self, callback: Any) -> None:

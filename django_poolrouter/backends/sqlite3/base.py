@@ -7,9 +7,10 @@ from typing import Any
 
 from django.db.backends.sqlite3 import base
 
-from ...drivers.driver import Driver, ServerFacts
+from ...drivers.driver import Driver
+from ...drivers.facts import ServerFacts
 from ..mixin import PooledDatabaseWrapper
-from .connection import WatchedConnection
+from .connection import RestorableConnection
 
 
 class SQLiteDriver(Driver):
@@ -18,7 +19,7 @@ class SQLiteDriver(Driver):
     has_server = False
 
     def adopt(self, connection: Any) -> None:
-        if isinstance(connection, WatchedConnection):
+        if isinstance(connection, RestorableConnection):
             connection.note_file()
             connection.remember()
 
@@ -54,7 +55,7 @@ class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
     driver_class = SQLiteDriver
     parameters_are_facts = True
     pool_facts = ("transaction_mode", "init_commands")
-    pool_parameters = {"factory": WatchedConnection}
+    pool_parameters = {"factory": RestorableConnection}
 
     def can_be_pooled(self) -> bool:
         # A database in memory lives and dies with its connections.

@@ -7,13 +7,13 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from ...drivers.restorable import Watched
+from ...drivers.restorable import Restorable
 
 # Python 3.12 and later have another way to control transactions besides.
 CONTROLS = ("autocommit",) if hasattr(sqlite3.Connection, "autocommit") else ()
 
 
-class WatchedConnection(sqlite3.Connection, Watched):
+class RestorableConnection(sqlite3.Connection, Restorable):
     """SQLite's connection, which gives up what its users made of it."""
 
     routine = frozenset({"isolation_level"})

@@ -6,17 +6,16 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import OperationalError
 
 from ... import conf
-from ...drivers.driver import Driver, ServerFacts, ServerSession
+from ...drivers.driver import Driver
+from ...drivers.facts import ServerFacts, ServerSession
 from ...pooling import PoolConfig
 from ...statements import failover
-
-if TYPE_CHECKING:
-    from ..mixin import PooledDatabaseWrapper
+from .state import WrapperState
 
 
 class DjangoConnector:
@@ -36,7 +35,7 @@ class DjangoConnector:
 
     def __init__(
         self,
-        wrapper_class: type[PooledDatabaseWrapper],
+        wrapper_class: type[WrapperState],
         alias: str,
         settings: Mapping[str, Any],
         config: PoolConfig,
@@ -77,7 +76,7 @@ class DjangoConnector:
         connection, wrapper.connection = wrapper.connection, None
         return connection
 
-    def _set_up(self, wrapper: PooledDatabaseWrapper) -> None:
+    def _set_up(self, wrapper: WrapperState) -> None:
         wrapper.set_autocommit(True)
         wrapper.init_connection_state()
         for name in wrapper.pool_facts:
@@ -101,12 +100,12 @@ class DjangoConnector:
             failover.eject(self._alias, f"no answer to a ping within {timeout:g} s", hangs=True)
         return answered
 
-    def _wrapper(self) -> PooledDatabaseWrapper:
+    def _wrapper(self) -> WrapperState:
         wrapper = self._wrapper_class(dict(self.settings), self._alias)
         wrapper.pooled = False
         return wrapper
 
-    def _parameters(self, wrapper: PooledDatabaseWrapper) -> dict[str, Any]:
+    def _parameters(self, wrapper: WrapperState) -> dict[str, Any]:
         parameters = {**wrapper.pool_parameters, **wrapper.get_connection_params()}
         if wrapper.connect_timeout_option:
             parameters.setdefault(wrapper.connect_timeout_option, self._connect_timeout)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ... import conf
 from ...process.registry import registry
-
-if TYPE_CHECKING:
-    from ..mixin import PooledDatabaseWrapper
+from .state import WrapperState
 
 
 class PooledCreation:
@@ -18,7 +16,7 @@ class PooledCreation:
     a replica which the tests point at the same database.
     """
 
-    connection: PooledDatabaseWrapper
+    connection: WrapperState
 
     def _create_test_db(self, *args: Any, **kwargs: Any) -> Any:
         registry.dispose_all()

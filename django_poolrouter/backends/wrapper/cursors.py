@@ -4,45 +4,21 @@ from __future__ import annotations
 
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import ref
 
-if TYPE_CHECKING:
-    from django.db.backends.base.base import BaseDatabaseWrapper as _Base
+from .state import WrapperState
 
-    from ...drivers.driver import Driver
-    from ...pooling import Lease
-    from ..mixin import PooledDatabaseWrapper
-else:
-    _Base = object
+CONSTRAINT_CHECKING = "constraint checking"
+"""Holds the lease while constraints are not checked: a state of the connection."""
 
 
-class LeasedCursors(_Base):
+class LeasedCursors(WrapperState):
     """Closes the cursors that are left open when a lease ends, or ends it with the last one.
 
     The first always: a cursor that is kept would go on on a connection that somebody else
     has by then.  The second with ``hold`` "transaction".
     """
-
-    if TYPE_CHECKING:
-        driver_class: type[Driver]
-        _lease: Lease | None
-        _thread_ident: int
-        _thread_sharing_count: int
-
-        def _give_back(self, lease: Lease) -> None: ...
-        def _resume(self) -> None: ...
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._ends_early = False  # hold is "transaction"
-        # A lease has ended early, and nothing has happened since.
-        self._rests = False
-        # What needs the lease to go on: where it ends early, the open cursors, but for those of a
-        # transaction.
-        self._holders: set[object] = set()
-        self._cursors: set[ref[Any]] = set()  # all other open cursors
-        self._busy = 0  # parts of this code that need it, one within the other
 
     def hold_for(self, holder: object) -> None:
         """Keep the lease, this one or the next, until ``let_go``."""
@@ -56,7 +32,7 @@ class LeasedCursors(_Base):
     def _end_early(self) -> None:
         if (
             not self._holders
-            and self._ends_early
+            and self._holds_per_transaction
             and self._lease is not None
             and self.autocommit
             and not (self._busy or self.in_atomic_block)
@@ -64,17 +40,17 @@ class LeasedCursors(_Base):
             and self._thread_ident == get_ident()
             and not self._thread_sharing_count
         ):
-            self._rests = not self.errors_occurred
+            self._can_resume = not self.errors_occurred
             self._give_back(self._lease)
 
     # -- cursors -------------------------------------------------------------------------
 
     def _cursor(self, name: str | None = None) -> Any:
-        if not self._ends_early:
+        if not self._holds_per_transaction:
             return super()._cursor(name)  # type: ignore[misc]  # not in the stubs
         self._busy += 1
         try:
-            if self._rests and self.connection is None:
+            if self._can_resume and self.connection is None:
                 self._resume()
             return super()._cursor(name)  # type: ignore[misc]  # not in the stubs
         finally:
@@ -84,7 +60,7 @@ class LeasedCursors(_Base):
     def _prepare_cursor(self, cursor: Any) -> Any:
         prepared = super()._prepare_cursor(cursor)  # type: ignore[misc]  # not in the stubs
         if self._lease is not None:
-            if self._ends_early and self.autocommit and not self.in_atomic_block:
+            if self._holds_per_transaction and self.autocommit and not self.in_atomic_block:
                 # Garbage-collected, it lets go within any code of this thread: the pool minds that.
                 self._holders.add(ref(cursor, self.let_go))
                 prepared.close = partial(self._close_cursor, cursor)
@@ -123,7 +99,7 @@ class LeasedCursors(_Base):
         self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False
     ) -> None:
         force = force_begin_transaction_with_broken_autocommit
-        if autocommit or not self._ends_early:
+        if autocommit or not self._holds_per_transaction:
             super().set_autocommit(autocommit, force)
             return
         self._busy += 1
@@ -137,33 +113,33 @@ class LeasedCursors(_Base):
         try:
             super()._set_autocommit(autocommit)  # type: ignore[misc]  # not in the stubs
         finally:
-            if autocommit and self._ends_early:
+            if autocommit and self._holds_per_transaction:
                 # As Django notes next.  A transaction ends here, before the hooks that run
                 # after its commit: they may take long without a query.
                 self.autocommit = True
                 self._end_early()
 
     def disable_constraint_checking(self) -> Any:
-        self.hold_for("constraint checking")
+        self.hold_for(CONSTRAINT_CHECKING)
         disabled = False
         try:
             disabled = super().disable_constraint_checking()
         finally:
             if not disabled:
-                self.let_go("constraint checking")
+                self.let_go(CONSTRAINT_CHECKING)
         return disabled
 
     def enable_constraint_checking(self) -> None:
         try:
             super().enable_constraint_checking()
         finally:
-            self.let_go("constraint checking")
+            self.let_go(CONSTRAINT_CHECKING)
 
 
 class PooledSchemaEditor:
     """Has one connection from beginning to end: editors look at it, and change its state."""
 
-    connection: PooledDatabaseWrapper
+    connection: LeasedCursors
 
     def __enter__(self) -> Any:
         self.connection.hold_for(self)

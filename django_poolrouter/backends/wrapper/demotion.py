@@ -16,7 +16,7 @@ from ...process.replication_logs import ANSWER
 
 if TYPE_CHECKING:
     from ...pooling import Lease
-    from ..mixin import PooledDatabaseWrapper
+    from .state import WrapperState
 
 logger = logging.getLogger("django_poolrouter.pool")
 
@@ -24,7 +24,7 @@ logger = logging.getLogger("django_poolrouter.pool")
 class ErrorWatch(DatabaseErrorWrapper):
     """Django's translation of the driver's errors, which shows them to the backend first."""
 
-    wrapper: PooledDatabaseWrapper
+    wrapper: WrapperState
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         if exc_type is None:
@@ -34,7 +34,7 @@ class ErrorWatch(DatabaseErrorWrapper):
         super().__exit__(exc_type, exc_value, traceback)
 
 
-def clear_if_demoted(wrapper: PooledDatabaseWrapper, lease: Lease) -> None:
+def clear_if_demoted(wrapper: WrapperState, lease: Lease) -> None:
     """Clear the lease's pool if its server takes no writes, although it is to be a primary.
 
     A session may be read-only by its own wish, and a replica always is: so the server is

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...statements.recorder import note_begin
-
-if TYPE_CHECKING:
-    from django.db.backends.base.base import BaseDatabaseWrapper as _Base
-
-    from ...process.database_pool import DatabasePool
-else:
-    _Base = object
+from ...statements.transactions import note_wrapper
+from .state import WrapperState
 
 # What a block has written on the wrapper, and connecting would wipe out or act upon.
 BLOCK = (
@@ -28,7 +22,7 @@ BLOCK = (
 )
 
 
-class LateTransaction(_Base):
+class LateTransaction(WrapperState):
     """Enters a transaction in name only, and begins it when there is something to do.
 
     Django asks for the autocommit state, switches autocommit off and notes that it is in
@@ -36,16 +30,6 @@ class LateTransaction(_Base):
     noted in ``_begins_late``.  The first statement connects, with the block set aside, and
     then does what entering would have done.
     """
-
-    if TYPE_CHECKING:
-        _informed_by: DatabasePool | None
-        _rests: bool
-
-        @property
-        def database_pool(self) -> DatabasePool | None: ...
-
-    _begins_late = False
-    """Whether a block was entered whose transaction has not begun."""
 
     def may_begin_late(self) -> bool:
         """Tell whether it is the same to begin a transaction with its first statement."""
@@ -89,12 +73,12 @@ class LateTransaction(_Base):
         return super().temporary_connection()
 
     def _begin_late(self) -> None:
-        self._rests = False
+        self._can_resume = False
         self.forget_block()
         self.run_on_commit = []
         self.autocommit = False
         self._begins_late = True
-        note_begin(self)
+        note_wrapper(self)
 
     def _end_unbegun(self) -> None:
         self._begins_late = False

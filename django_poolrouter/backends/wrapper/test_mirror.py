@@ -15,13 +15,10 @@ from django.db.backends.signals import connection_created
 from ...conf import TEST_MIRROR
 from ...process.registry import registry
 from ...statements.recorder import record_statements
+from .state import WrapperState
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
-
-    _Base = BaseDatabaseWrapper
-else:
-    _Base = object
 
 
 def _of_primary(verb: str) -> Any:
@@ -34,16 +31,12 @@ def _of_primary(verb: str) -> Any:
     return method
 
 
-class Mirror(_Base):
+class Mirror(WrapperState):
     """What a wrapper does while it is a test mirror; nothing while it is not.
 
     Transactions on the mirror are those of its primary: it begins, commits and rolls back
     nothing of its own.
     """
-
-    _borrows = False
-    _begins_late: bool
-    _rests: bool
 
     # Not ensure_connection(), which Django's tests, and other packages, replace.
     def _cursor(self, name: str | None = None) -> Any:
@@ -63,7 +56,7 @@ class Mirror(_Base):
         if self.connection is not primary.connection:
             self._close()
             self.connection, self._borrows = primary.connection, True
-            self._begins_late = self._rests = False
+            self._begins_late = self._can_resume = False
             # If it is in a transaction already, then that goes on, as a part of the primary's.
             self.autocommit = not self.in_atomic_block
             record_statements(self)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import Protocol
 from weakref import WeakSet
 
-if TYPE_CHECKING:
-    from ..mixin import PooledDatabaseWrapper
-
 _local = threading.local()
+
+
+class _Leasing(Protocol):
+    """A wrapper that may hold a lease of its thread."""
+
+    def give_back_at_thread_end(self) -> None:
+        """Check in the lease, if there is one."""
 
 
 class _ThreadEnd:
@@ -22,7 +26,7 @@ class _ThreadEnd:
     """
 
     def __init__(self) -> None:
-        self.wrappers: WeakSet[PooledDatabaseWrapper] = WeakSet()
+        self.wrappers: WeakSet[_Leasing] = WeakSet()
         self._pid = os.getpid()
 
     def __del__(self) -> None:
@@ -34,7 +38,7 @@ class _ThreadEnd:
             wrapper.give_back_at_thread_end()
 
 
-def watch(wrapper: PooledDatabaseWrapper) -> None:
+def watch(wrapper: _Leasing) -> None:
     """Have a wrapper give back its lease when the current thread ends."""
     try:
         end = _local.end

@@ -1,4 +1,4 @@
-"""manage.py poolctl: orders to the pools of all live processes of the project on this host."""
+"""manage.py poolctl: instructions to the pools of all live processes on this host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POLL = 0.1
 
 
 class Command(BaseCommand):
-    """Gives an order and waits until all have carried it out."""
+    """Gives an instruction and waits until all have carried it out."""
 
     help = (
         "reset: replace every connection of a database, at the latest when it comes back. "
@@ -27,7 +27,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
-        parser.add_argument("order", choices=control.VERBS)
+        parser.add_argument("instruction", choices=control.VERBS)
         parser.add_argument("alias", help="The database.")
         parser.add_argument(
             "--wait",
@@ -39,23 +39,23 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Give the order, wait, report and exit accordingly."""
-        order, alias = options["order"], options["alias"]
+        """Give the instruction, wait, report and exit accordingly."""
+        instruction, alias = options["instruction"], options["alias"]
         if not options["wait"] >= 0:
             raise CommandError("--wait takes a number of seconds.")
         before = collect()
-        _check(order, alias, before)
+        _check(instruction, alias, before)
         try:
             places = {(process.folder, process.owner) for process in before.processes}
-            number = control.give(order, alias, places)
+            number = control.give(instruction, alias, places)
         except OSError as error:
-            raise CommandError(f"cannot give the order: {error}") from error
+            raise CommandError(f"cannot give the instruction: {error}") from error
         deadline = time.monotonic() + options["wait"]
-        while (missing := _missing(order, alias, number)) and time.monotonic() < deadline:
+        while (missing := _missing(instruction, alias, number)) and time.monotonic() < deadline:
             time.sleep(POLL)
         count = len(before.processes)
         noun = "process" if count == 1 else "processes"
-        self.stdout.write(f"{order} {alias}: ordered, {count} {noun} live")
+        self.stdout.write(f"{instruction} {alias}: sent, {count} {noun} live")
         for line in missing:
             self.stdout.write(self.style.ERROR(line))
         if missing:
@@ -63,29 +63,29 @@ class Command(BaseCommand):
         self.stdout.write(self.style.SUCCESS("done"))
 
 
-def _check(order: str, alias: str, report: Report) -> None:
-    if not conf.takes_orders():
-        raise CommandError("Processes take no orders: set POOLROUTER['CONTROL'] = True.")
+def _check(instruction: str, alias: str, report: Report) -> None:
+    if not conf.takes_instructions():
+        raise CommandError("Processes take no instructions: set POOLROUTER['CONTROL'] = True.")
     if alias not in conf.databases():
         raise CommandError(f"Database {alias!r} not configured.")
     pool = next((pool for pool in report.pools if pool.alias == alias), None)
     if pool is None:
         raise CommandError(f"Database {alias!r} is not pooled.")
-    if order != "reset" and pool.role != "replica":
+    if instruction != "reset" and pool.role != "replica":
         raise CommandError(f"Only a replica can be drained; {alias!r} is {pool.role}.")
 
 
-def _missing(order: str, alias: str, number: int) -> list[str]:
+def _missing(instruction: str, alias: str, number: int) -> list[str]:
     """Return what is left to wait for, a line each."""
     report = collect(alias)
     missing = []
     for process in report.processes:
-        if process.orders is None:
-            text = "takes no orders; it was started without POOLROUTER['CONTROL']"
+        if process.instructions is None:
+            text = "takes no instructions; it was started without POOLROUTER['CONTROL']"
             missing.append(f"{_name(process)} {text}")
-        elif process.orders < number:
+        elif process.instructions < number:
             missing.append(f"{_name(process)} has not answered; is it stopped?")
-        elif order == "drain" and (used := sum(p.status.checkedout for p in process.pools)):
+        elif instruction == "drain" and (used := sum(p.status.checkedout for p in process.pools)):
             missing.append(f"{_name(process)} still uses {used} of its connections")
     return missing
 

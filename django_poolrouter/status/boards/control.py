@@ -1,12 +1,12 @@
-"""Orders from ``poolctl`` to all processes of a project: to reset a pool, to drain a replica.
+"""Instructions from ``poolctl`` to all processes of a project: to reset a pool, to drain a replica.
 
-An order is a line in a small file beside the boards, for each user one.  Each process looks
+An instruction is a line in a small file beside the boards, for each user one.  Each process looks
 at the file once a second, from the thread of its housekeeper: a word that pools compared at
 each checkout would take effect a little sooner and cost every checkout something.  Its
-board says which order it carried out last, so ``poolctl`` knows when all have.
+board says which instruction it carried out last, so ``poolctl`` knows when all have.
 
 Taking part is up to the settings, POOLROUTER["CONTROL"]; the user of a process may give it
-orders, and root.
+instructions, and root.
 """
 
 from __future__ import annotations
@@ -23,62 +23,62 @@ from ... import conf
 from . import files
 from .folders import first_usable, readable_folders
 
-SUFFIX = ".orders"
+SUFFIX = ".control"
 VERBS = ("reset", "drain", "undrain")
 LOOK_EVERY = 1.0
-# The greatest number of an order: nanoseconds since 1970, far ahead, and a word of the board.
+# The greatest number of an instruction: nanoseconds since 1970, far ahead, and a word of the board.
 NEWEST = 2**62
 PATIENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class Instructions:
     """What a file says."""
 
     number: int = 0
-    """Of the newest order; each has a greater one than those before."""
+    """Of the newest instruction; each has a greater one than those before."""
     resets: Mapping[str, int] = field(default_factory=dict)
-    """The newest order to reset each alias."""
+    """The newest instruction to reset each alias."""
     drained: frozenset[str] = frozenset()
     """Replicas that are taken out of routing."""
 
-    def followed_by(self, verb: str, alias: str, number: int) -> Orders:
-        """Return the orders with one more."""
-        orders = replace(self, number=number)
+    def followed_by(self, verb: str, alias: str, number: int) -> Instructions:
+        """Return the instructions with one more."""
+        instructions = replace(self, number=number)
         if verb == "reset":
-            return replace(orders, resets={**self.resets, alias: number})
+            return replace(instructions, resets={**self.resets, alias: number})
         if verb == "drain":
-            return replace(orders, drained=self.drained | {alias})
-        return replace(orders, drained=self.drained - {alias})
+            return replace(instructions, drained=self.drained | {alias})
+        return replace(instructions, drained=self.drained - {alias})
 
 
-def load(path: Path, owners: Container[int] | None = None) -> Orders:
+def load(path: Path, owners: Container[int] | None = None) -> Instructions:
     """Return what a file says; nothing if it is not there, or of ours, or of these users."""
     with suppress(OSError, ValueError):
         match files.load(path, owners):
             case {"number": int(number), "resets": dict(resets), "drained": list(drained)} if all(
                 isinstance(n, int) and 0 <= n <= NEWEST for n in [number, *resets.values()]
             ) and all(isinstance(alias, str) for alias in drained):
-                return Orders(number, resets, frozenset(drained))
-    return Orders()
+                return Instructions(number, resets, frozenset(drained))
+    return Instructions()
 
 
 def drained() -> frozenset[str]:
     """Return the replicas that any user's processes leave alone, by the files that can be read."""
-    if not conf.takes_orders():
+    if not conf.takes_instructions():
         return frozenset()
     return frozenset(alias for path in _known() for alias in load(path).drained)
 
 
-def drained_here() -> frozenset[str]:
+def drained_for_us() -> frozenset[str]:
     """Return the replicas that this process is to leave alone; never fails."""
-    if not conf.takes_orders():
+    if not conf.takes_instructions():
         return frozenset()
     return frozenset(alias for path in _known() for alias in load(path, _masters()).drained)
 
 
 def _masters() -> Container[int]:
-    """Return the users whose orders this process follows: its own, and root.
+    """Return the users whose instructions this process follows: its own, and root.
 
     Anybody may make files in some of the folders, by any name.
     """
@@ -86,7 +86,7 @@ def _masters() -> Container[int]:
 
 
 def give(verb: str, alias: str, boards: Iterable[tuple[Path, int]]) -> int:
-    """Give an order, and return its number.
+    """Give an instruction, and return its number.
 
     Args:
         verb: one of VERBS.
@@ -99,7 +99,7 @@ def give(verb: str, alias: str, boards: Iterable[tuple[Path, int]]) -> int:
     """
     name = conf.namespace()
     places = {folder / files.name(name, str(user), SUFFIX): user for folder, user in boards}
-    for path in _known():  # an older order holds for processes yet to be started
+    for path in _known():  # an older instruction holds for processes yet to be started
         places.setdefault(path, path.lstat().st_uid)
     if not places:
         user = os.getuid()
@@ -116,7 +116,7 @@ def give(verb: str, alias: str, boards: Iterable[tuple[Path, int]]) -> int:
 
 
 def _known() -> list[Path]:
-    """Return the files with orders, of all folders that can be read."""
+    """Return the files with instructions, of all folders that can be read."""
     namespace = conf.namespace()
     paths: list[Path] = []
     for folder in readable_folders():
@@ -126,31 +126,31 @@ def _known() -> list[Path]:
 
 
 def _versions() -> Iterator[tuple[Path, tuple[int, int]]]:
-    """Return what tells each version of a file with orders from those before."""
+    """Return what tells each version of a file with instructions from those before."""
     for path in _known():
         with suppress(OSError):  # removed meanwhile
             status = path.lstat()
             yield path, (status.st_ino, status.st_mtime_ns)
 
 
-def _save(path: Path, orders: Orders, user: int) -> None:
+def _save(path: Path, instructions: Instructions, user: int) -> None:
     content = {
-        "number": orders.number,
-        "resets": orders.resets,
-        "drained": sorted(orders.drained),
+        "number": instructions.number,
+        "resets": instructions.resets,
+        "drained": sorted(instructions.drained),
     }
     files.replace(path, json.dumps(content).encode(), user)
 
 
 class Follower:
-    """Carries out the orders in one process; the housekeeper calls ``upkeep``.
+    """Carries out the instructions in one process; the housekeeper calls ``upkeep``.
 
     Args:
-        path: of the file with the orders to this process; replicas that another one drains
+        path: of the file with the instructions to this process; replicas that another one drains
             are left out too.
         reset: called with an alias whose connections are to be replaced.
-        leave_out: called with the drained replicas.
-        done: called with the number of the newest order when it is carried out.
+        drain: called with the drained replicas.
+        done: called with the number of the newest instruction when it is carried out.
 
     """
 
@@ -161,27 +161,27 @@ class Follower:
         self,
         path: Path,
         reset: Callable[[str], None],
-        leave_out: Callable[[frozenset[str]], None],
+        drain: Callable[[frozenset[str]], None],
         done: Callable[[int], None],
     ) -> None:
         self._path = path
         self._reset = reset
-        self._leave_out = leave_out
+        self._drain = drain
         self._done = done
         self._seen: dict[Path, tuple[int, int]] = {}
-        # What was ordered before this process had a connection concerns others.
+        # What was instructed before this process had a connection concerns others.
         self._last = load(path, _masters()).number
         self.upkeep()
 
     def upkeep(self) -> None:
-        """Look for orders and carry them out."""
+        """Look for instructions and carry them out."""
         seen = dict(_versions())
         if seen == self._seen:
             return
-        orders = load(self._path, _masters())
-        self._leave_out(drained_here())
-        for alias, number in orders.resets.items():
+        instructions = load(self._path, _masters())
+        self._drain(drained_for_us())
+        for alias, number in instructions.resets.items():
             if number > self._last:
                 self._reset(alias)
-        self._seen, self._last = seen, orders.number
-        self._done(orders.number)
+        self._seen, self._last = seen, instructions.number
+        self._done(instructions.number)

@@ -1,6 +1,6 @@
 """The file in which a process shows its pools, a *board*.
 
-    header    magic, length of the JSON, number of the last order carried out, JSON of the
+    header    magic, length of the JSON, number of the last instruction carried out, JSON of the
               process; HEADER bytes in all
     segment   magic, length of the segment, length of the JSON, offset of the words,
               JSON of the pool, words (see ``pooling.counters``); one for each pool
@@ -21,10 +21,10 @@ from typing import Any
 from ...pooling.counters import CELL_WORDS, POOL_WORDS
 from .files import parse as parse_json
 
-MAGIC = int.from_bytes(b"DJPOOLR3", "little")
+MAGIC = int.from_bytes(b"DJPOOLR4", "little")
 SEGMENT_MAGIC = int.from_bytes(b"DJPOOLS2", "little")
 HEADER = mmap.ALLOCATIONGRANULARITY
-ORDERS = 2  # the word of the header with the number of the last order
+INSTRUCTIONS = 2  # the word of the header with the number of the last instruction
 SUFFIX = ".board"
 _PREFIX = struct.Struct("<4q")
 
@@ -46,7 +46,7 @@ def pack_segment(pool: dict[str, Any], words: int) -> tuple[bytes, int, int]:
 def parse(
     board: memoryview,
 ) -> tuple[dict[str, Any], int, Iterator[tuple[dict[str, Any], memoryview]]]:
-    """Return the process, its last order, and its pools, each with its words.
+    """Return the process, its last instruction, and its pools, each with its words.
 
     Raises:
         ValueError: this is no board, or one of another version; for a pool, when it is its turn.
@@ -54,14 +54,14 @@ def parse(
     """
     if len(board) < HEADER:
         raise ValueError("not a board")
-    magic, length, orders, _ = _PREFIX.unpack_from(board)
+    magic, length, instructions, _ = _PREFIX.unpack_from(board)
     if magic != MAGIC or not 0 <= length <= HEADER - _PREFIX.size:
         raise ValueError("not a board of this version")
     process = parse_json(bytes(board[_PREFIX.size : _PREFIX.size + length]))
     match process:
-        case {"pid": int(), "command": str(), "started_at": str(at), "takes_orders": bool()}:
+        case {"pid": int(), "command": str(), "started_at": str(at), "takes_instructions": bool()}:
             if datetime.fromisoformat(at).tzinfo is not None:
-                return process, orders, _segments(board)
+                return process, instructions, _segments(board)
     raise ValueError("not what a process tells")
 
 

@@ -26,7 +26,7 @@ from ...pooling.counters import (
 )
 from . import files, layout, replica_health, totals
 from .folders import readable_folders
-from .replica_health import Health
+from .replica_health import ReplicaState
 from .totals import Retired
 
 try:
@@ -35,7 +35,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from ...drivers.driver import ServerSession
+    from ...drivers.facts import ServerSession
 
 logger = logging.getLogger("django_poolrouter.status")
 
@@ -69,7 +69,7 @@ class ProcessPool:
     profile: str
     status: PoolStatus
     connections: tuple[ConnectionReport, ...] = ()
-    health: Health | None = None
+    health: ReplicaState | None = None
     """How this process found the replica that it leads to; None where nobody looked."""
 
     @property
@@ -100,8 +100,8 @@ class ProcessReport:
     """The user that it runs as."""
     id: str = ""
     """What tells it from all others of the folder's; a container has a pid 1 of its own."""
-    orders: int | None = None
-    """The last order that it has carried out (see ``orders``); None if it takes none."""
+    instructions: int | None = None
+    """The last instruction that it has carried out (see ``control``); None if it takes none."""
 
 
 @dataclass(slots=True)
@@ -160,13 +160,13 @@ def _read_folder(
         left: dict[int, list[Retired]] = {}
         for board in dead:
             pools = {pool.alias: pool.status for pool in board.process.pools}
-            rest = Retired.of(board.path.name, pools)
-            left.setdefault(board.process.owner, []).append(rest)
-            if not rest.boards <= known.boards:
-                found.ended += rest
-        for owner, rests in left.items() if is_ours else ():
+            remains = Retired.of(board.path.name, pools)
+            left.setdefault(board.process.owner, []).append(remains)
+            if not remains.boards <= known.boards:
+                found.ended += remains
+        for owner, ended in left.items() if is_ours else ():
             try:
-                totals.fold(folder, namespace, owner, rests)
+                totals.fold(folder, namespace, owner, ended)
             except OSError as error:  # then they are counted from their boards each time
                 logger.debug("boards of ended processes stay in %s: %s", folder, error)
 
@@ -235,7 +235,7 @@ def _is_locked(descriptor: int) -> bool:
 
 
 def _parse(view: memoryview) -> ProcessReport:
-    process, orders, segments = layout.parse(view)
+    process, instructions, segments = layout.parse(view)
     now = time.monotonic_ns()
     pools: dict[str, ProcessPool] = {}
     for meta, words in segments:
@@ -249,7 +249,7 @@ def _parse(view: memoryview) -> ProcessReport:
         process["command"],
         process["started_at"],
         tuple(pools.values()),
-        orders=orders if process["takes_orders"] else None,
+        instructions=instructions if process["takes_instructions"] else None,
     )
 
 

@@ -23,7 +23,7 @@ SEEN, STATE, LAG = range(NOTES, NOTES + 3)  # monotonic ns or 0, index, ns or UN
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class ReplicaState:
     """How a replica was found."""
 
     state: State
@@ -38,7 +38,7 @@ def note(words: memoryview, state: State, lag: float | None, now: int) -> None:
     words[SEEN] = now
 
 
-def read(words: Sequence[int], now: int) -> Health | None:
+def read(words: Sequence[int], now: int) -> ReplicaState | None:
     """Return what the words say; None if they are old, or nobody ever looked.
 
     Raises:
@@ -50,15 +50,15 @@ def read(words: Sequence[int], now: int) -> Health | None:
     if not 0 <= words[STATE] < len(STATES):
         raise ValueError("no state of a replica")
     lag = words[LAG]
-    return Health(STATES[words[STATE]], None if lag == UNKNOWN else lag / 1e9)
+    return ReplicaState(STATES[words[STATE]], None if lag == UNKNOWN else lag / 1e9)
 
 
-def worst(found: Iterable[Health | None]) -> Health | None:
+def worst(found: Iterable[ReplicaState | None]) -> ReplicaState | None:
     """Return the worst state and the greatest lag of all; None if nobody knows anything."""
     known = [health for health in found if health is not None]
     if not known:
         return None
-    return Health(
+    return ReplicaState(
         max((health.state for health in known), key=STATES.index),
         max((health.lag_s for health in known if health.lag_s is not None), default=None),
     )

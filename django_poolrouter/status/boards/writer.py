@@ -59,7 +59,7 @@ class Publisher:
     def start(self) -> None:
         """Show all pools that are made from now on."""
         self._registry.publish = self.page
-        self._registry.drained = control.drained_here
+        self._registry.drained = control.drained_for_us
         self._registry.note_health = self.note_health
         self._registry.after_fork.append(self._after_fork)
         # Before the pools register theirs, so it runs after they were closed.
@@ -89,13 +89,13 @@ class Publisher:
             replica_health.note(words, state, lag, time.monotonic_ns())
 
     def _follow(self, board: Board) -> Follower | None:
-        """Take orders, if the settings say so."""
-        if not conf.takes_orders():
+        """Follow instructions, if the settings say so."""
+        if not conf.takes_instructions():
             return None
         name = files.name(conf.namespace(), str(os.getuid()), control.SUFFIX)
         registry = self._registry
         path = board.path.with_name(name)
-        return Follower(path, registry.clear, registry.leave_out, board.note_order)
+        return Follower(path, registry.clear, registry.drain, board.note_instruction)
 
     def _tell(self, what: str) -> None:
         # Once: the same disk is full for every pool.
@@ -183,9 +183,9 @@ class Board:
         self._size += length
         return at
 
-    def note_order(self, number: int) -> None:
-        """Show that an order was carried out."""
-        self._header[layout.ORDERS] = number
+    def note_instruction(self, number: int) -> None:
+        """Show that an instruction was carried out."""
+        self._header[layout.INSTRUCTIONS] = number
 
     def close(self) -> None:
         """Let go of the file without unlocking it: in a forked child it is the parent's."""
@@ -203,7 +203,7 @@ def _describe_process() -> dict[str, Any]:
         "pid": os.getpid(),
         "command": _command(),
         "started_at": datetime.fromtimestamp(_started(), UTC).isoformat(timespec="seconds"),
-        "takes_orders": conf.takes_orders(),
+        "takes_instructions": conf.takes_instructions(),
     }
 
 

@@ -10,7 +10,7 @@ from ... import conf
 from ...validation import ConfigError
 
 if TYPE_CHECKING:
-    from ...drivers.driver import Limit, ServerFacts
+    from ...drivers.facts import Limit, ServerFacts
 
 
 @dataclass(frozen=True, slots=True)

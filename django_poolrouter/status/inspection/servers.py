@@ -20,10 +20,9 @@ from .budget import Budget, budgets
 from .sizing import Use, advise, observe
 
 if TYPE_CHECKING:
-    from ...backends.wrapper.connector import DjangoConnector
-    from ...drivers.driver import ServerFacts
+    from ...drivers.facts import ServerFacts
     from ...pooling import PoolConfig
-    from ...process.database_pool import DatabasePool
+    from ...process.database_pool import DatabasePool, ServerConnector
 
 # A record that ends where a page of the log ends lets the primary's position count the
 # next page's header already, which a replica replays only with the next record.
@@ -157,7 +156,7 @@ def _ask(alias: str) -> tuple[Inspection, ServerFacts | None]:
 
 
 def _meet(
-    pool: DatabasePool, connector: DjangoConnector, found: Inspection, timeout: float
+    pool: DatabasePool, connector: ServerConnector, found: Inspection, timeout: float
 ) -> tuple[Inspection, ServerFacts]:
     began = time.perf_counter()
     with pool.connection(timeout) as raw:
@@ -227,10 +226,10 @@ def _warnings(inspection: Inspection, facts: ServerFacts, limits: list[Budget]) 
             yield f"the pools may need more connections than there are: {budget}"
     config = pools[inspection.alias].config
     if config is not None and facts.idle_limit_s is not None:
-        yield from _rests(config, facts.idle_limit_s)
+        yield from _idle_warnings(config, facts.idle_limit_s)
 
 
-def _rests(config: PoolConfig, limit: float) -> Iterator[str]:
+def _idle_warnings(config: PoolConfig, limit: float) -> Iterator[str]:
     """Tell by which options connections rest for as long as the server lets them."""
     closes = f"the server closes connections that rest for {limit:g} s, and"
     if config.max_idle is None or config.max_idle >= limit:

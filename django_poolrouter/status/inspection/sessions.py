@@ -8,13 +8,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...drivers.driver import ServerSession
+from ...drivers.facts import ServerSession
 from ...process.health import ask, describe
 from ...process.mappings import pools
 from ..report import ConnectionReport, ProcessPool, Report
 
 if TYPE_CHECKING:
-    from ...backends.wrapper.connector import DjangoConnector
+    from ...process.database_pool import ServerConnector
 
     Sessions = dict[int, ServerSession]
 
@@ -53,7 +53,7 @@ def _ask(alias: str, warnings: list[str]) -> Sessions | None:
         return None
 
 
-def _sessions(connector: DjangoConnector, timeout: float) -> Sessions | None:
+def _sessions(connector: ServerConnector, timeout: float) -> Sessions | None:
     raw = connector.open()
     try:
         return connector.sessions(raw, timeout)

@@ -104,7 +104,7 @@ def is_free(lock):
         lock.release()
         return True
 use_once()
-held = [pool._lock, pool._pool._books.lock, registry._lock, registry.housekeeper._lock]
+held = [pool._lock, pool._pool._state.lock, registry._lock, registry.housekeeper._lock]
 for lock in held:
     lock.acquire()
 for lock in [*held, Waiter(0)._event]:

@@ -130,7 +130,7 @@ def test_signal__does_not_deadlock_on_a_lock_of_the_interrupted_code(start: Any)
     process = start(
         "import django_poolrouter.manager as manager; manager.PATIENCE = 0.2\n"
         "PoolManager.setup_signal_handlers()\n"
-        "with pool._pool._books.lock:\n"
+        "with pool._pool._state.lock:\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    time.sleep(30)\n"
     )

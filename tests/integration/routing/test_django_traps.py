@@ -695,9 +695,9 @@ def test_trap_17__streams_are_produced_in_the_scope_of_their_request(shop: Site)
 @pytest.mark.parametrize("drained", [False, True])
 def test_trap_18__an_alias_named_outright_is_used(shop: Site, drained: bool) -> None:
     """Though it is drained, or has not what the user wrote."""
-    registry.leave_out({"replica2"} if drained else ())
+    registry.drain({"replica2"} if drained else ())
     with standstill(shop), scope() as entered:
-        written = registry.topology.clusters["default"].asker.written()  # type: ignore[union-attr]
+        written = registry.topology.clusters["default"].prober.written()  # type: ignore[union-attr]
         Author.objects.using("default").create(name="unseen")
         pending = replace(written, places={key: n + 1 for key, n in written.places.items()})
         entered.wrote.clear()

@@ -17,7 +17,7 @@ from django.db.models.expressions import RawSQL
 
 from django_poolrouter import PoolHealthMonitor, ReplicaUnavailable, pools, scope, using_replica
 from django_poolrouter.process.registry import registry
-from django_poolrouter.routing import Monitor, Replicas, Scope, carry, current_scope
+from django_poolrouter.routing import Monitor, ReplicaHealth, Scope, carry, current_scope
 from django_poolrouter.routing.monitor import INTERVAL
 from django_poolrouter.routing.replica_health import COOL_DOWN
 from django_poolrouter.test import assert_routed_to
@@ -72,7 +72,7 @@ def use(seeded: Shop, use_databases: Any) -> Iterator[Callable[..., Shop]]:
         yield use
 
 
-def known() -> Replicas:
+def known() -> ReplicaHealth:
     return registry.topology.clusters["default"].known
 
 

@@ -8,7 +8,7 @@ import pytest
 from django.db import DatabaseError, connection, connections
 
 from django_poolrouter import pools, scope
-from django_poolrouter.drivers.driver import Deadline
+from django_poolrouter.drivers.deadlines import Deadline
 from django_poolrouter.process.replication_logs import PooledServers
 from django_poolrouter.routing import ServerFailed
 from tests.conftest import Vendor

@@ -114,7 +114,7 @@ def closed(request: pytest.FixtureRequest) -> Iterator[Path]:
         yield folder
 
 
-@pytest.mark.parametrize("control", [False, True], ids=["", "takes orders"])
+@pytest.mark.parametrize("control", [False, True], ids=["", "takes instructions"])
 def test_closed_folder__is_left_out_and_told(host: Host, closed: Path, *, control: bool) -> None:
     del host.environment["POOLROUTER_RUNTIME_DIR"]
     settings = {"RUNTIME_DIR": str(closed), "CONTROL": control}

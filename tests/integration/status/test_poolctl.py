@@ -1,4 +1,4 @@
-"""Orders to all processes of a project: reset, drain, undrain."""
+"""Instructions to all processes of a project: reset, drain, undrain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.host import Host
 
 @pytest.fixture
 def host(host: Host) -> Host:
-    """A project whose processes take orders."""
+    """A project whose processes take instructions."""
     host.environment["POOLROUTER"] = json.dumps({"CONTROL": True})
     return host
 
@@ -24,7 +24,7 @@ def test_reset__replaces_every_connection_of_all_processes(host: Host) -> None:
     workers = [host.worker().do("take", "take", "give") for _ in range(2)]
     done = host.run("poolctl", "reset", "default")
     assert done.returncode == 0, done.stdout
-    assert done.stdout.splitlines() == ["reset default: ordered, 2 processes live", "done"]
+    assert done.stdout.splitlines() == ["reset default: sent, 2 processes live", "done"]
     pool = host.default()
     assert (pool["in_use"], pool["idle"], pool["cleared"]) == (2, 0, 2)
     for worker in workers:
@@ -41,7 +41,7 @@ def test_reset__is_for_one_database(host: Host) -> None:
     assert host.default()["idle"] == 1
 
 
-def test_reset__tells_who_did_not_answer_and_who_takes_no_orders(host: Host) -> None:
+def test_reset__tells_who_did_not_answer_and_who_takes_no_instructions(host: Host) -> None:
     stopped = host.worker().do("take")
     deaf = host.worker(POOLROUTER="{}").do("take")
     os.kill(stopped.pid, signal.SIGSTOP)
@@ -51,7 +51,7 @@ def test_reset__tells_who_did_not_answer_and_who_takes_no_orders(host: Host) -> 
         os.kill(stopped.pid, signal.SIGCONT)
     assert done.returncode == 1
     assert f"process {stopped.pid} (-c) has not answered" in done.stdout
-    assert f"process {deaf.pid} (-c) takes no orders" in done.stdout
+    assert f"process {deaf.pid} (-c) takes no instructions" in done.stdout
     stopped.do("give")
     assert eventually(lambda: host.default()["cleared"] == 1)
 
@@ -82,19 +82,19 @@ def test_drain__in_another_folder_holds_until_it_is_taken_back(host: Host) -> No
     worker = host.worker().do("take")
     assert worker.ask("read") == "default"
     assert host.run("poolctl", "reset", "default").returncode == 0
-    assert worker.ask("read") == "default", "another order changes nothing about it"
+    assert worker.ask("read") == "default", "another instruction changes nothing about it"
     assert host.run("poolctl", "undrain", "unopened", POOLROUTER=elsewhere).returncode == 0
     assert eventually(lambda: worker.ask("read") == "unopened")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason=f"{NOT_TESTED}files of another user")
-def test_order__of_another_user_is_none(host: Host) -> None:
+def test_instruction__of_another_user_is_none(host: Host) -> None:
     """Anybody may make files in some of the folders, by any name."""
     nobody = 65534
     host.worker().do("take").leave()
     folder = host.folder / "boards"
     project = next(folder.glob("*.retired")).name.split("-")[0]
-    forged = folder / f"{project}-{os.getuid()}.orders"
+    forged = folder / f"{project}-{os.getuid()}.control"
     forged.write_text(json.dumps({"number": 1, "resets": {}, "drained": ["unopened"]}))
     os.chown(forged, nobody, nobody)
     assert host.worker().ask("read") == "unopened"
@@ -114,14 +114,14 @@ def test_order__of_another_user_is_none(host: Host) -> None:
         (("reset", "default", "--wait=-1"), "--wait takes a number of seconds."),
     ],
 )
-def test_order__that_makes_no_sense_is_refused(
+def test_instruction__that_makes_no_sense_is_refused(
     host: Host, arguments: tuple[str, ...], words: str
 ) -> None:
     done = host.run("poolctl", *arguments)
     assert (done.returncode, words in done.stderr) == (1, True), done.stderr
 
 
-def test_order__needs_the_setting(host: Host) -> None:
+def test_instruction__needs_the_setting(host: Host) -> None:
     done = host.run("poolctl", "reset", "default", POOLROUTER="{}")
     assert done.returncode == 1
     assert "set POOLROUTER['CONTROL'] = True" in done.stderr

@@ -369,8 +369,8 @@ def test_driver__is_never_called_with_the_lock_held(
     pool = make_pool(pool_size=1, max_overflow=1, ping_after=0.0)
 
     def look(*_: object) -> None:
-        assert pool._books.lock.acquire(blocking=False)
-        pool._books.lock.release()
+        assert pool._state.lock.acquire(blocking=False)
+        pool._state.lock.release()
 
     connector.on_open = connector.on_close = connector.on_ping = connector.on_reset = look
     connector.on_fileno = look

@@ -107,10 +107,10 @@ class PoolMachine(RuleBasedStateMachine):
         lock = SwitchingLock()
         self.clock = SwitchingClock(lock)
         self.pool = Pool("shop", config, self.connector, clock=self.clock)
-        self.pool._books.lock = lock  # type: ignore[assignment]
-        self.pool._idle = self.pool._books.idle = SwitchingDeque()
-        self.pool._books.idle.lock = lock  # type: ignore[attr-defined]
-        self.pool._books.waiters = WatchedQueue()
+        self.pool._state.lock = lock  # type: ignore[assignment]
+        self.pool._idle = self.pool._state.idle = SwitchingDeque()
+        self.pool._state.idle.lock = lock  # type: ignore[attr-defined]
+        self.pool._state.waiters = WatchedQueue()
         self.max_opening = opening
         self.most_callers = most_callers
         self.callers: list[Caller] = []
@@ -201,7 +201,7 @@ class PoolMachine(RuleBasedStateMachine):
             self.figures_are_true()
 
     def limits_hold_as_the_server_counts(self) -> None:
-        most, its = self.pool.config.max, self.pool._books
+        most, its = self.pool.config.max, self.pool._state
         assert self.connector.most_live <= most
         assert self.connector.most_opening <= self.max_opening
         assert len(its.entries) + its.opening + its.closing <= most
@@ -211,7 +211,7 @@ class PoolMachine(RuleBasedStateMachine):
     def each_connection_has_one_place(self) -> None:
         pool = self.pool
         leased = [lease.entry for lease in self.held.values()]
-        places = [*pool._books.idle, *leased, *(lease.entry for lease in pool._given_up)]
+        places = [*pool._state.idle, *leased, *(lease.entry for lease in pool._given_up)]
         places += [
             caller.waiter.grant
             for caller in self.callers
@@ -219,22 +219,22 @@ class PoolMachine(RuleBasedStateMachine):
         ]
         entries = [place for place in places if hasattr(place, "connection")]
         assert len(entries) == len(set(entries))
-        assert set(entries) <= pool._books.entries
+        assert set(entries) <= pool._state.entries
         assert self.connector.mistakes == []
 
     def nobody_waits_in_vain(self) -> None:
         """Unless somebody stopped on his way to look after it."""
         pool = self.pool
-        if pool._books.waiters and not any(c.point in (SWITCH, "start") for c in self.callers):
-            assert not pool._books.idle
-            assert not pool._books.may_open
+        if pool._state.waiters and not any(c.point in (SWITCH, "start") for c in self.callers):
+            assert not pool._state.idle
+            assert not pool._state.may_open
             assert not self.closed
 
     def figures_are_true(self) -> None:
         pool, status = self.pool, self.pool.status()
-        assert status.open == len(pool._books.entries) == status.connects - status.closes
-        assert status.waiting == len(pool._books.waiters)
-        assert status.opening == pool._books.opening
+        assert status.open == len(pool._state.entries) == status.connects - status.closes
+        assert status.waiting == len(pool._state.waiters)
+        assert status.opening == pool._state.opening
         if not any(c.point in (SWITCH, "start", "hold") for c in self.callers):
             ended = [type(caller.error) for caller in self.done]
             assert status.timeouts == ended.count(PoolTimeout)
@@ -277,7 +277,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert status.connects - status.closes == status.open <= self.pool.config.pool_size
         if not self.swept_in_vain:
             assert all(
-                entry.generation == self.pool._books.generation for entry in self.pool._books.idle
+                entry.generation == self.pool._state.generation for entry in self.pool._state.idle
             )
         served = sum(caller.result == "served" for caller in self.done)
         assert status.checkouts >= served

@@ -24,7 +24,7 @@ from tests.support.doubles import FakeServers
 
 
 class Transaction:
-    in_atomic_block = True
+    goes_on = True
 
 
 def cluster(primary: str, **config: Any) -> Cluster:
@@ -98,7 +98,7 @@ def test_content__that_is_not_ours_counts_for_nothing(content: Any) -> None:
 
 
 class Committed:
-    in_atomic_block = False
+    goes_on = False
 
 
 def follower(servers: FakeServers | None, **config: Any) -> Cluster:

@@ -23,7 +23,7 @@ ENTRIES = {
 
 
 class Connection:
-    in_atomic_block = False
+    goes_on = False
 
 
 def topology(

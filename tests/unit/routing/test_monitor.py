@@ -37,7 +37,7 @@ def test_monitor__looks_at_all_servers_of_a_cluster_in_use() -> None:
     monitor.note_use(mine)
     try:
         eventually(lambda: servers.asked.count("default") > 3 and servers.asked.count("r1") > 3)
-        eventually(lambda: mine.known.state("r2") == "ejected")
+        eventually(lambda: mine.health.state("r2") == "ejected")
     finally:
         monitor.stop(10)
     assert threads() == set()
@@ -60,7 +60,7 @@ def test_monitor__starts_again_with_a_read_that_no_replica_qualifies_for(fallbac
     servers = FakeServers(default=1, r1=1, r2=1)
     config = ClusterConfig("default", (ReplicaConfig("r1"),), fallback=fallback)
     mine = Cluster(config, round_robin, lambda alias: 0, servers, on_fall_back=monitor.note_use)
-    mine.known.eject("r1")
+    mine.health.eject("r1")
     for read in (lambda: mine.decide_read(Scope(), lambda alias: False), mine.take_turn):
         servers.asked.clear()
         with suppress(NoReplica):

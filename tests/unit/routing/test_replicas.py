@@ -16,7 +16,7 @@ from django_poolrouter.routing import (
     NotAsked,
     Position,
     ReplicaConfig,
-    Replicas,
+    ReplicaHealth,
     Scope,
     ServerFailed,
     Using,
@@ -57,8 +57,8 @@ def make(servers: FakeServers, clock: Clock) -> Callable[..., Cluster]:
         made = Cluster(
             config, round_robin, lambda alias: 0, servers, tells_positions=True, clock=clock
         )
-        assert made.asker is not None
-        made.asker._sleep = clock.sleep
+        assert made.prober is not None
+        made.prober._sleep = clock.sleep
         return made
 
     return make
@@ -70,12 +70,12 @@ def cluster(make: Callable[..., Cluster]) -> Cluster:
 
 
 def look(cluster: Cluster, *aliases: str) -> None:
-    assert cluster.asker is not None
+    assert cluster.prober is not None
     for alias in aliases or ("default", *cluster.replicas):
-        cluster.asker.look(alias)
+        cluster.prober.look(alias)
 
 
-def ready(known: Replicas) -> list[str]:
+def ready(known: ReplicaHealth) -> list[str]:
     return [candidate.alias for candidate in known.ready]
 
 
@@ -123,7 +123,7 @@ def test_on_look__tells_what_each_look_found(servers: FakeServers, clock: Clock)
 def test_replica_that_fails__is_out_until_a_probe_finds_it_well(
     cluster: Cluster, servers: FakeServers, clock: Clock
 ) -> None:
-    known = cluster.known
+    known = cluster.health
     assert known.eject("r1")
     assert not known.eject("r1")  # no news
     assert (known.state("r1"), ready(known)) == ("ejected", ["r2"])
@@ -142,9 +142,9 @@ def test_replica_that_fails__is_out_until_a_probe_finds_it_well(
 
 
 def test_probe__is_made_by_one_at_a_time(cluster: Cluster, clock: Clock) -> None:
-    cluster.known.eject("r1")
+    cluster.health.eject("r1")
     clock.now += COOL_DOWN
-    assert [cluster.known.begin_probe("r1") for _ in range(3)] == [True, False, False]
+    assert [cluster.health.begin_probe("r1") for _ in range(3)] == [True, False, False]
 
 
 def test_replica_that_does_not_answer_the_monitor__is_ejected(
@@ -152,19 +152,19 @@ def test_replica_that_does_not_answer_the_monitor__is_ejected(
 ) -> None:
     servers.logs["r2"] = ServerFailed("gone")
     look(cluster)
-    assert ready(cluster.known) == ["r1"]
+    assert ready(cluster.health) == ["r1"]
 
 
 def test_busy_pool__says_nothing_of_the_server(cluster: Cluster, servers: FakeServers) -> None:
     servers.logs.update(default=NotAsked(), r1=NotAsked())
     look(cluster)
-    assert ready(cluster.known) == ["r1", "r2"]
+    assert ready(cluster.health) == ["r1", "r2"]
 
 
 def test_hanging_replica__is_left_alone_by_all_but_the_prober(
     cluster: Cluster, clock: Clock
 ) -> None:
-    known = cluster.known
+    known = cluster.health
     known.eject("r1")
     assert not known.refuses("r1")  # to try costs nothing
     known.eject("r1", hangs=True)
@@ -191,17 +191,17 @@ def test_lagging_replica__is_skipped_and_not_ejected(
         servers.logs["default"] += 1
         servers.logs["r2"] += 1
         look(cluster)
-    assert (cluster.known.state("r1"), cluster.known.lag("r1")) == ("lagging", 12)
-    assert ready(cluster.known) == ["r2"]
+    assert (cluster.health.state("r1"), cluster.health.lag("r1")) == ("lagging", 12)
+    assert ready(cluster.health) == ["r2"]
     servers.logs["r1"] = servers.logs["default"]
     look(cluster)
-    assert (cluster.known.state("r1"), cluster.known.lag("r1")) == ("up", 0)
+    assert (cluster.health.state("r1"), cluster.health.lag("r1")) == ("up", 0)
 
 
 def test_replica_without_position__lags(cluster: Cluster, servers: FakeServers) -> None:
     servers.logs["r1"] = None
     look(cluster)
-    assert cluster.known.state("r1") == "lagging"
+    assert cluster.health.state("r1") == "lagging"
 
 
 def test_lag__is_nothing_where_the_primary_cannot_tell(
@@ -209,7 +209,7 @@ def test_lag__is_nothing_where_the_primary_cannot_tell(
 ) -> None:
     servers.logs.update(default=None, r1=None, r2=None)
     look(cluster)
-    assert ready(cluster.known) == ["r1", "r2"]
+    assert ready(cluster.health) == ["r1", "r2"]
 
 
 def test_replica_behind_all_samples__has_a_moment_to_catch_up(
@@ -217,10 +217,10 @@ def test_replica_behind_all_samples__has_a_moment_to_catch_up(
 ) -> None:
     servers.logs["r1"] = 50
     look(cluster)
-    assert cluster.known.state("r1") == "up"
+    assert cluster.health.state("r1") == "up"
     clock.now += GRACE + 0.1
     look(cluster)
-    assert cluster.known.state("r1") == "lagging"
+    assert cluster.health.state("r1") == "lagging"
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_primary__is_spared_where_most_replicas_lag(
     for number in range(1, lagging + 1):
         servers.logs[f"r{number}"] = None
     look(cluster)
-    assert ready(cluster.known) == left
+    assert ready(cluster.health) == left
 
 
 def test_dead_primary__makes_no_replica_lag(make: Any, servers: FakeServers, clock: Clock) -> None:
@@ -254,25 +254,25 @@ def test_dead_primary__makes_no_replica_lag(make: Any, servers: FakeServers, clo
     for _ in range(12):
         clock.now += 1
         look(cluster)
-    assert ready(cluster.known) == ["r1"]
+    assert ready(cluster.health) == ["r1"]
     servers.logs["default"] = 101
     look(cluster)
-    assert ready(cluster.known) == []
+    assert ready(cluster.health) == []
 
 
 def test_max_lag_none__lets_nobody_lag(make: Any, servers: FakeServers) -> None:
     cluster = make(max_lag=None)
     servers.logs.update(r1=None, r2=None)
     look(cluster)
-    assert ready(cluster.known) == ["r1", "r2"]
+    assert ready(cluster.health) == ["r1", "r2"]
 
 
 # -- decisions --------------------------------------------------------------------------
 
 
 def test_no_replica__falls_back_to_the_primary(cluster: Cluster) -> None:
-    cluster.known.eject("r1")
-    cluster.known.eject("r2")
+    cluster.health.eject("r1")
+    cluster.health.eject("r2")
     decision = cluster.decide_read(Scope(), never)
     assert (decision.alias, decision.reason) == ("default", "no replica qualifies")
     assert cluster.take_turn() == "default"
@@ -280,8 +280,8 @@ def test_no_replica__falls_back_to_the_primary(cluster: Cluster) -> None:
 
 def test_no_replica__is_an_error_where_the_user_says_so(make: Any) -> None:
     cluster = make(fallback="error")
-    cluster.known.eject("r1")
-    cluster.known.eject("r2")
+    cluster.health.eject("r1")
+    cluster.health.eject("r2")
     for ask in (lambda: cluster.decide_read(Scope(), never), cluster.take_turn):
         with pytest.raises(NoReplica, match="r1 ejected, r2 ejected"):
             ask()
@@ -292,24 +292,24 @@ def test_drained_replica__is_not_read_until_it_is_taken_in_again(
 ) -> None:
     scope = Scope()
     assert cluster.decide_read(scope, never).alias == "r1"
-    cluster.leave_out({"r1"})
-    assert cluster.known.state("r1") == "drained"
+    cluster.drain({"r1"})
+    assert cluster.health.state("r1") == "drained"
     assert {cluster.decide_read(scope, never).alias for _ in range(3)} == {"r2"}
     assert {cluster.take_turn() for _ in range(3)} == {"r2"}
     look(cluster, "r1")
     assert servers.asked == []  # it may be under repair
-    cluster.leave_out({"r1", "r2"})
+    cluster.drain({"r1", "r2"})
     assert cluster.take_turn() == "default"
-    cluster.leave_out(())
-    assert ready(cluster.known) == ["r1", "r2"]
+    cluster.drain(())
+    assert ready(cluster.health) == ["r1", "r2"]
 
 
 def test_scope__leaves_its_replica_only_on_failure(cluster: Cluster) -> None:
     scope = Scope()
     assert cluster.decide_read(scope, never).alias == "r1"
-    cluster.known.learn("r1", None, 0)
+    cluster.health.learn("r1", None, 0)
     assert cluster.decide_read(scope, never).alias == "r1"
-    cluster.known.eject("r1")
+    cluster.health.eject("r1")
     assert {cluster.decide_read(scope, never).alias for _ in range(3)} == {"r2"}
 
 
@@ -317,7 +317,7 @@ def test_scope_that_wrote__reads_from_the_primary_until_its_end(
     cluster: Cluster, clock: Clock
 ) -> None:
     class Connection:
-        in_atomic_block = False
+        goes_on = False
 
     scope = Scope(clock=clock)
     cluster.note_write(scope, Connection())
@@ -341,7 +341,7 @@ def test_position__that_is_known_to_be_reached_asks_nothing(
     for _ in range(4):
         scope = wanting(at(95))
         assert cluster.decide_read(scope, never).alias == "r2"
-        assert cluster.settle(scope, "r2").alias == "r2"
+        assert cluster.choose_caught_up(scope, "r2").alias == "r2"
     assert servers.asked == []
 
 
@@ -349,8 +349,8 @@ def test_position__is_asked_for_once_and_known_then(cluster: Cluster, servers: F
     scope = wanting(at(100))
     alias = cluster.decide_read(scope, never).alias
     assert servers.asked == []  # never in the decision
-    assert cluster.settle(scope, alias).alias == alias
-    assert cluster.settle(scope, alias).alias == alias
+    assert cluster.choose_caught_up(scope, alias).alias == alias
+    assert cluster.choose_caught_up(scope, alias).alias == alias
     assert servers.asked == [alias]
 
 
@@ -360,11 +360,13 @@ def test_position__is_sought_on_another_replica_then_on_the_primary(
     servers.logs["r1"] = 90
     scope = wanting(at(100))
     assert cluster.decide_read(scope, never).alias == "r1"
-    assert cluster.settle(scope, "r1").alias == "r2"
+    assert cluster.choose_caught_up(scope, "r1").alias == "r2"
     assert cluster.decide_read(scope, never).alias == "r2"
     servers.logs["r2"] = 95
     began, scope = clock.now, wanting(at(101))
-    assert cluster.settle(scope, cluster.decide_read(scope, never).alias).alias == "default"
+    assert (
+        cluster.choose_caught_up(scope, cluster.decide_read(scope, never).alias).alias == "default"
+    )
     assert clock.now - began <= WAIT
     decision = cluster.decide_read(scope, never)
     assert (decision.alias, decision.reason) == (
@@ -382,10 +384,10 @@ def test_position__is_waited_for_a_little(
         clock.now += seconds
         servers.logs["r2"] = 100
 
-    assert cluster.asker is not None
-    cluster.asker._sleep = sleep
+    assert cluster.prober is not None
+    cluster.prober._sleep = sleep
     scope = wanting(at(100))
-    assert cluster.settle(scope, cluster.decide_read(scope, never).alias).alias == "r2"
+    assert cluster.choose_caught_up(scope, cluster.decide_read(scope, never).alias).alias == "r2"
 
 
 def test_position__is_not_waited_for_where_replicas_lag(
@@ -398,7 +400,9 @@ def test_position__is_not_waited_for_where_replicas_lag(
     clock.now += 5
     look(cluster)
     began, scope = clock.now, wanting(at(200))
-    assert cluster.settle(scope, cluster.decide_read(scope, never).alias).alias == "default"
+    assert (
+        cluster.choose_caught_up(scope, cluster.decide_read(scope, never).alias).alias == "default"
+    )
     assert clock.now == began
 
 
@@ -407,7 +411,7 @@ def test_position__of_a_history_that_is_over_pins(cluster: Cluster, servers: Fak
     look(cluster)
     for age, found in ((1, "default"), (9, "default"), (11, "r1")):
         scope = wanting(at(50), time.time() - age)
-        assert cluster.settle(scope, "r1").alias == found
+        assert cluster.choose_caught_up(scope, "r1").alias == found
         assert scope.positions == {}
 
 
@@ -419,7 +423,7 @@ def test_position__of_a_history_that_nobody_saw_begin_is_not_dropped(
     servers.epoch = "b"
     servers.asked.clear()
     scope = wanting(at(100, "b"), time.time())
-    assert cluster.settle(scope, "r1").alias == "r1"
+    assert cluster.choose_caught_up(scope, "r1").alias == "r1"
     assert servers.asked == ["default", "r1"]
     assert scope.positions["default"][0] == at(100, "b")
 
@@ -432,7 +436,7 @@ def test_position__is_not_dropped_while_the_primary_cannot_be_asked(
     servers.epoch = "b"
     servers.logs["default"] = trouble
     scope = wanting(at(100, "b"), time.time())
-    assert cluster.settle(scope, "r1").alias == "r1"
+    assert cluster.choose_caught_up(scope, "r1").alias == "r1"
     assert scope.positions != {}
 
 
@@ -440,7 +444,7 @@ def test_position__that_is_over_may_be_found_out_by_two_threads_at_once(
     cluster: Cluster, servers: FakeServers
 ) -> None:
     scope = wanting(at(50), time.time())
-    assert cluster.asker is not None
+    assert cluster.prober is not None
     look(cluster)
     servers.epoch = "b"
 
@@ -456,7 +460,7 @@ def test_position__that_is_over_may_be_found_out_by_two_threads_at_once(
 
     scope.positions = Positions(scope.positions)
     look(cluster)
-    tasks = [Task(cluster.settle, scope, "r1") for _ in range(2)]
+    tasks = [Task(cluster.choose_caught_up, scope, "r1") for _ in range(2)]
     assert [task.result().alias for task in tasks] == ["default"] * 2
     assert scope.positions == {}
 
@@ -465,50 +469,52 @@ def test_using_replica__needs_no_position(cluster: Cluster, servers: FakeServers
     scope = wanting(at(999))
     with Using("replica", None):
         alias = cluster.decide_read(scope, never).alias
-        assert cluster.settle(scope, alias).alias == alias
+        assert cluster.choose_caught_up(scope, alias).alias == alias
     assert servers.asked == []
-    assert cluster.settle(scope, cluster.decide_read(scope, never).alias).alias == "default"
+    assert (
+        cluster.choose_caught_up(scope, cluster.decide_read(scope, never).alias).alias == "default"
+    )
 
 
 def test_replica_that_may_have_restarted__must_prove_itself_anew(
     cluster: Cluster, servers: FakeServers
 ) -> None:
     look(cluster)
-    assert cluster.known.has_reached("r1", at(100))
-    run = cluster.known.run("r1")
-    cluster.known.forget("r1")  # somebody connects
-    assert not cluster.known.has_reached("r1", at(100))
-    cluster.known.learn("r1", at(100), run)  # an answer from before
-    assert not cluster.known.has_reached("r1", at(100))
+    assert cluster.health.has_reached("r1", at(100))
+    run = cluster.health.run("r1")
+    cluster.health.forget("r1")  # somebody connects
+    assert not cluster.health.has_reached("r1", at(100))
+    cluster.health.learn("r1", at(100), run)  # an answer from before
+    assert not cluster.health.has_reached("r1", at(100))
     look(cluster)
-    assert cluster.known.has_reached("r1", at(100))
+    assert cluster.health.has_reached("r1", at(100))
 
 
 def test_lower_answer__counts_too(cluster: Cluster, servers: FakeServers) -> None:
     look(cluster)
     servers.logs["r1"] = 10
     look(cluster)
-    assert not cluster.known.has_reached("r1", at(100))
+    assert not cluster.health.has_reached("r1", at(100))
 
 
 def test_questions__of_many_at_once_are_one(make: Any, servers: FakeServers) -> None:
     import time
 
     cluster = make()
-    assert cluster.asker is not None
-    cluster.asker._clock, cluster.asker._sleep = time.monotonic, time.sleep
+    assert cluster.prober is not None
+    cluster.prober._clock, cluster.prober._sleep = time.monotonic, time.sleep
     asked, answer = threading.Event(), threading.Event()
-    ask = cluster.asker.ask
+    ask = cluster.prober.ask
 
     def slowly(alias: str) -> bool:
         asked.set()
         assert answer.wait(20)
         return ask(alias)
 
-    cluster.asker.ask = slowly
-    first = Task(cluster.asker.find, at(100), "r1")
+    cluster.prober.ask = slowly
+    first = Task(cluster.prober.find, at(100), "r1")
     assert asked.wait(20)
-    others = [Task(cluster.asker.find, at(100), "r1") for _ in range(5)]
+    others = [Task(cluster.prober.find, at(100), "r1") for _ in range(5)]
     eventually(lambda: all(task.is_alive() for task in others))
     answer.set()
     assert first.result() == "r1"

@@ -26,8 +26,8 @@ class Clock:
 class Connection:
     """What a scope asks of one."""
 
-    def __init__(self, in_atomic_block: bool = False) -> None:
-        self.in_atomic_block = in_atomic_block
+    def __init__(self, goes_on: bool = False) -> None:
+        self.goes_on = goes_on
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def _no_scope_is_left() -> Iterator[None]:
 
 
 def test_scope__takes_over_what_one_within_it_wrote(entered: Scope, clock: Clock) -> None:
-    inner, transaction = Scope(clock=clock), Connection(in_atomic_block=True)
+    inner, transaction = Scope(clock=clock), Connection(goes_on=True)
     inner.note_write("default", 5, transaction)
     inner.note_write("orders", 5, Connection())
     clock.now += 2
@@ -61,7 +61,7 @@ def test_scope__takes_over_what_one_within_it_wrote(entered: Scope, clock: Clock
     assert entered.pinned_for("orders", 5) == 3
     clock.now += 100
     assert (entered.pinned_for("default", 5), entered.pinned_for("orders", 5)) == (5, 0)
-    transaction.in_atomic_block = False
+    transaction.goes_on = False
     assert not entered.is_writing("default")
 
 
@@ -106,33 +106,33 @@ def test_pin__is_no_write(entered: Scope) -> None:
 
 
 def test_pin__starts_when_the_transaction_ends(entered: Scope, clock: Clock) -> None:
-    connection = Connection(in_atomic_block=True)
+    connection = Connection(goes_on=True)
     entered.note_write("default", 5, connection)
     clock.now += 60
     assert entered.pinned_for("default", 5) == 5
     clock.now += 60
-    connection.in_atomic_block = False
+    connection.goes_on = False
     assert entered.pinned_for("default", 5) == 5
     clock.now += 5
     assert entered.pinned_for("default", 5) == 0
 
 
 def test_pin__waits_for_the_last_of_several_transactions(entered: Scope, clock: Clock) -> None:
-    one, other = Connection(in_atomic_block=True), Connection(in_atomic_block=True)
+    one, other = Connection(goes_on=True), Connection(goes_on=True)
     for connection in (one, other):
         entered.note_write("default", 5, connection)
-    one.in_atomic_block = False
+    one.goes_on = False
     for _ in range(3):
         clock.now += 60
         assert entered.pinned_for("default", 5) == 5
-    other.in_atomic_block = False
+    other.goes_on = False
     assert entered.pinned_for("default", 5) == 5
     clock.now += 6
     assert entered.pinned_for("default", 5) == 0
 
 
 def test_transaction_of_another_cluster__does_not_matter(entered: Scope, clock: Clock) -> None:
-    entered.note_write("orders", 5, Connection(in_atomic_block=True))
+    entered.note_write("orders", 5, Connection(goes_on=True))
     entered.note_write("default", 5, Connection())
     clock.now += 5
     assert entered.pinned_for("default", 5) == 0
@@ -271,7 +271,7 @@ def test_threads__may_write_through_one_scope_at_once(entered: Scope) -> None:
     def work(number: int) -> None:
         start.wait()
         for _ in range(500):
-            entered.note_write("default", 5, Connection(in_atomic_block=number % 2 == 0))
+            entered.note_write("default", 5, Connection(goes_on=number % 2 == 0))
             entered.choose("default", f"replica{number}")
             entered.pinned_for("default", 5)
             entered.note_read("default")

@@ -12,7 +12,8 @@ from psycopg import sql as psycopg_sql
 from django_poolrouter import jobs
 from django_poolrouter.process.registry import Registry
 from django_poolrouter.routing import BALANCERS, Cluster, Scope, Topology, parse_clusters, scope
-from django_poolrouter.statements.recorder import StatementRecorder, is_write
+from django_poolrouter.sql.kinds import is_write
+from django_poolrouter.statements.recorder import StatementRecorder
 from tests.support.databases import ENGINES
 
 READS = r"""

@@ -16,7 +16,7 @@ from django_poolrouter.pooling.counters import words_needed
 from django_poolrouter.process.mappings import pools
 from django_poolrouter.process.registry import registry
 from django_poolrouter.status.boards import layout, replica_health, totals, writer
-from django_poolrouter.status.boards.control import Orders, load
+from django_poolrouter.status.boards.control import Instructions, load
 from django_poolrouter.status.boards.reader import clear_away, read_boards
 
 WORDS = words_needed(3)
@@ -25,7 +25,7 @@ PROCESS = {
     "pid": 1,
     "command": "-c",
     "started_at": "2026-01-01T00:00:00+00:00",
-    "takes_orders": True,
+    "takes_instructions": True,
 }
 POOL = {"alias": "default", "vendor": "sqlite", "profile": "tiny", "words": WORDS}
 
@@ -96,7 +96,7 @@ RETIRED = {
     "no buckets": kept(wait_buckets=None),
     "too few buckets": kept(wait_buckets=[1]),
 }
-ORDERS = {
+INSTRUCTIONS = {
     "empty": b"",
     "list": b"[]",
     "deep": b"[" * 10**5,
@@ -143,7 +143,7 @@ def test_board__that_is_garbage_and_in_use_is_left_and_told(folder: Path, conten
         assert path.exists()
 
 
-@pytest.mark.parametrize("suffix", ["board", "retired", "orders"])
+@pytest.mark.parametrize("suffix", ["board", "retired", "control"])
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to(path)])
 def test_name__of_what_is_no_file_keeps_nobody_waiting(
     folder: Path, suffix: str, make: Any
@@ -153,7 +153,7 @@ def test_name__of_what_is_no_file_keeps_nobody_waiting(
     found = read_boards("shop")
     assert found.processes == []
     assert [str(path) in line for line in found.warnings] == [True] * (suffix == "board")
-    assert load(path) == Orders()
+    assert load(path) == Instructions()
     clear_away(folder, "shop")
 
 
@@ -198,11 +198,11 @@ def test_totals__name_no_file_to_remove_but_boards_of_the_dead(folder: Path) -> 
     assert (other.exists(), mine.exists()) == (True, False)
 
 
-@pytest.mark.parametrize("content", ORDERS.values(), ids=ORDERS)
-def test_orders__that_are_garbage_are_none(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "shop-1.orders"
+@pytest.mark.parametrize("content", INSTRUCTIONS.values(), ids=INSTRUCTIONS)
+def test_instructions__that_are_garbage_are_none(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "shop-1.control"
     path.write_bytes(content)
-    assert load(path) == Orders()
+    assert load(path) == Instructions()
 
 
 def test_publisher__that_fails_in_any_way_leaves_the_pools_alone(

@@ -7,7 +7,14 @@ import pytest
 from django_poolrouter.pooling import Page, PoolStatus
 from django_poolrouter.pooling.counters import read as read_pool
 from django_poolrouter.status.boards.reader import ProcessPool
-from django_poolrouter.status.boards.replica_health import STALE, STATES, Health, note, read, worst
+from django_poolrouter.status.boards.replica_health import (
+    STALE,
+    STATES,
+    ReplicaState,
+    note,
+    read,
+    worst,
+)
 from django_poolrouter.status.report import STATES as POOL_STATES
 
 NOW = 10**15
@@ -18,7 +25,7 @@ NOW = 10**15
 def test_note__is_read_as_it_was_written(state: str, lag: float | None) -> None:
     words = Page.private(3).words
     note(words, state, lag, NOW)  # type: ignore[arg-type]
-    assert read(words, NOW) == Health(state, lag)  # type: ignore[arg-type]
+    assert read(words, NOW) == ReplicaState(state, lag)  # type: ignore[arg-type]
     assert read_pool(words, NOW) == PoolStatus.unopened(), "no figure of the pool is touched"
 
 
@@ -35,13 +42,16 @@ def test_note__says_nothing_when_it_is_old_or_was_never_made() -> None:
     [
         ([], None),
         ([None, None], None),
-        ([None, Health("up", 0.5)], Health("up", 0.5)),
-        ([Health("up", 0.5), Health("lagging", None)], Health("lagging", 0.5)),
-        ([Health("ejected", None), Health("lagging", 20.0)], Health("ejected", 20.0)),
+        ([None, ReplicaState("up", 0.5)], ReplicaState("up", 0.5)),
+        ([ReplicaState("up", 0.5), ReplicaState("lagging", None)], ReplicaState("lagging", 0.5)),
+        (
+            [ReplicaState("ejected", None), ReplicaState("lagging", 20.0)],
+            ReplicaState("ejected", 20.0),
+        ),
     ],
 )
 def test_worst__is_the_worst_state_and_the_greatest_lag(
-    found: list[Health | None], expected: Health | None
+    found: list[ReplicaState | None], expected: ReplicaState | None
 ) -> None:
     assert worst(found) == expected
 
@@ -50,15 +60,15 @@ def test_worst__is_the_worst_state_and_the_greatest_lag(
     ("health", "in_use", "waiting", "state"),
     [
         (None, 0, 0, "ok"),
-        (Health("up", 0.0), 0, 0, "ok"),
-        (Health("lagging", 20.0), 0, 0, "lagging"),
-        (Health("lagging", 20.0), 3, 0, "busy"),
-        (Health("ejected", None), 3, 0, "ejected"),
-        (Health("ejected", None), 3, 1, "exhausted"),
+        (ReplicaState("up", 0.0), 0, 0, "ok"),
+        (ReplicaState("lagging", 20.0), 0, 0, "lagging"),
+        (ReplicaState("lagging", 20.0), 3, 0, "busy"),
+        (ReplicaState("ejected", None), 3, 0, "ejected"),
+        (ReplicaState("ejected", None), 3, 1, "exhausted"),
     ],
 )
 def test_state__is_the_worst_that_is_true(
-    health: Health | None, in_use: int, waiting: int, state: str
+    health: ReplicaState | None, in_use: int, waiting: int, state: str
 ) -> None:
     status = PoolStatus(3, 3, in_use, 0, in_use, 0, waiting)
     pool = ProcessPool("replica", "sqlite", "batch", status, health=health)

@@ -1,4 +1,4 @@
-"""Books with every kind of relation."""
+"""PoolState with every kind of relation."""
 
 from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelation
 from django.contrib.contenttypes.models import ContentType

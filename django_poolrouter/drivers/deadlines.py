@@ -1,0 +1,65 @@
+"""Two ways to end a wait for a server in time: poll its socket, or cut it off."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from contextlib import suppress
+
+
+class Deadline:
+    """Waits on a socket, with one time limit over several waits."""
+
+    def __init__(self, descriptor: int, timeout: float) -> None:
+        """Start the time limit of ``timeout`` seconds."""
+        self._descriptor = descriptor
+        self._timeout = timeout
+        self._end = time.monotonic() + timeout
+
+    def wait(self, *, write: bool = False) -> bool:
+        """Wait until the socket can be read (or written); False when the time is up."""
+        left = max(0.0, self._end - time.monotonic())
+        # Not select.select(): it fails on descriptors above 1023.
+        if hasattr(select, "poll"):
+            poll = select.poll()
+            poll.register(self._descriptor, select.POLLOUT if write else select.POLLIN)
+            return bool(poll.poll(left * 1000))
+        one = [self._descriptor]
+        return any(select.select([] if write else one, one if write else [], [], left))
+
+    def require(self, *, write: bool = False) -> None:
+        """As ``wait``, but raise TimeoutError when the time is up."""
+        if not self.wait(write=write):
+            raise TimeoutError(f"no answer within {self._timeout:g} s")
+
+
+class Cutter:
+    """Shuts a socket down when the time is up, which ends any wait for it in the driver."""
+
+    def __init__(self, descriptor: int, timeout: float) -> None:
+        """Start the time limit of ``timeout`` seconds."""
+        # Of our own: a driver that gives up closes its own, and the number is soon another's.
+        self._copy = socket.dup(descriptor)
+        self._has_cut = False
+        self._timer = threading.Timer(timeout, self._cut)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def stop(self) -> bool:
+        """End the time limit; tell whether it had passed."""
+        self._timer.cancel()
+        self._timer.join()
+        if self._copy >= 0:
+            socket.close(self._copy)
+            self._copy = -1
+        return self._has_cut
+
+    def _cut(self) -> None:
+        self._has_cut = True
+        # Not before: a socket object may make the descriptor, which is the driver's too,
+        # non-blocking.
+        with socket.socket(fileno=self._copy) as copy, suppress(OSError):
+            self._copy = -1
+            copy.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,79 @@
+"""Kinds of statements, told from their text by a few regular expressions.
+
+Each function is wrong in one direction only, and says which: a doubtful statement counts as what
+costs less when it is a mistake.
+"""
+
+from __future__ import annotations
+
+import re
+
+# The first word, after comments and parentheses.
+_FIRST_WORD = re.compile(r"(?:\s+|--[^\n]*\n|/\*.*?\*/|\()*([a-z]+)", re.IGNORECASE | re.DOTALL)
+_READS = frozenset(
+    {"begin", "close", "commit", "declare", "desc", "describe", "explain", "fetch", "listen"}
+    | {"pragma", "release", "reset", "rollback", "savepoint", "select", "set", "show", "start"}
+    | {"table", "unlisten", "use", "values", "with"}
+)
+_QUERIES = frozenset({"select", "table", "values", "with"})
+_CONTROLS = frozenset({"savepoint", "release", "rollback", "begin", "commit"})
+# What makes a write of a statement that begins like a read: WITH … UPDATE, SELECT … INTO,
+# EXPLAIN ANALYZE DELETE, a second statement.  A literal may raise a false alarm, which only pins.
+_WRITES_INSIDE = re.compile(r"\b(insert|update|delete|merge|into)\b|;\s*\S", re.IGNORECASE)
+_ROW_LOCKS = re.compile(r"\bfor\s+(no\s+key\s+)?update\b", re.IGNORECASE)
+
+# MySQL statements that surely begin no transaction in autocommit.  CALL, XA, EXECUTE, ROLLBACK AND
+# CHAIN and several statements at once may hide a BEGIN, and are not among them.
+_BEGINS_NOTHING = re.compile(
+    rb"\s*(select|insert|update|delete|replace|show|do|explain|describe|with|values"
+    rb"|savepoint|release savepoint|rollback to savepoint)\b[^;]*\Z",
+    re.IGNORECASE,
+)
+# LOCK TABLES, FLUSH TABLES WITH READ LOCK or FOR EXPORT, which a rollback leaves in force.
+_TABLE_LOCKS = re.compile(rb"\b(lock|export)\b", re.IGNORECASE)
+
+
+def is_write(sql: object) -> bool:
+    """Tell whether a statement may have changed data; in doubt it has."""
+    if not isinstance(sql, str):  # composed by psycopg
+        return True
+    first = _FIRST_WORD.match(sql)
+    if first is None or first[1].lower() not in _READS:
+        return bool(sql.strip())
+    if _WRITES_INSIDE.search(sql, first.end()) is None:
+        return False
+    return _WRITES_INSIDE.search(_ROW_LOCKS.sub("", sql[first.end() :])) is not None
+
+
+def is_query(sql: object) -> bool:
+    """Tell whether a statement only reads rows; in doubt it does not.
+
+    Another server can answer such a statement.
+    """
+    return _first_word(sql) in _QUERIES and not is_write(sql)
+
+
+def may_query(sql: object) -> bool:
+    """Tell whether a statement may be a query; one that psycopg composed may be any."""
+    return not isinstance(sql, str) or _first_word(sql) in _QUERIES
+
+
+def controls_transaction(sql: str) -> bool:
+    """Tell whether a statement begins or ends a transaction or a savepoint."""
+    return _first_word(sql) in _CONTROLS
+
+
+def may_begin_transaction(sql: bytes | bytearray) -> bool:
+    """Tell whether a statement may begin a transaction on MySQL in autocommit; in doubt it does."""
+    return _BEGINS_NOTHING.match(sql) is None
+
+
+def may_lock_tables(sql: bytes | bytearray) -> bool:
+    """Tell whether a statement may leave tables locked on MySQL; in doubt it does."""
+    return _TABLE_LOCKS.search(sql) is not None
+
+
+def _first_word(sql: object) -> str:
+    """Return the first word in lower case, or an empty string."""
+    first = _FIRST_WORD.match(sql) if isinstance(sql, str) else None
+    return first[1].lower() if first else ""
