@@ -98,7 +98,7 @@ def run(postgresql_database: dict[str, str], tmp_path: Path) -> Any:
 def test_locks__are_held_by_greenlets_not_by_their_thread(run: Any) -> None:
     run("""
 from django_poolrouter.pooling.waiters import Waiter
-from django_poolrouter.registry import registry
+from django_poolrouter.process.registry import registry
 def is_free(lock):
     if lock.acquire(False):
         lock.release()

@@ -128,7 +128,7 @@ def test_signal__runs_the_handler_that_was_there_before(start: Any) -> None:
 
 def test_signal__does_not_deadlock_on_a_lock_of_the_interrupted_code(start: Any) -> None:
     process = start(
-        "import django_poolrouter.manager as manager; manager.PATIENCE = 0.2\n"
+        "import django_poolrouter.process.shutdown as ending; ending.PATIENCE = 0.2\n"
         "PoolManager.setup_signal_handlers()\n"
         "with pool._pool._state.lock:\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
@@ -205,7 +205,7 @@ def test_fork__ends_no_upkeep_that_was_asked_for(start: Any) -> None:
     """Of a process, say, that forks workers and is itself at rest."""
     process = start(
         "warnings.simplefilter('ignore', DeprecationWarning)\n"
-        "from django_poolrouter.registry import registry\n"
+        "from django_poolrouter.process.registry import registry\n"
         "class Asking: upkeep_interval, asks_for_thread, upkeep = 0.1, True, lambda self: None\n"
         "asking = Asking()\n"
         "registry.housekeeper.watch(asking)\n"

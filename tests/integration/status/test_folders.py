@@ -187,7 +187,7 @@ WRITE_ALL = """
 import os, sys
 from pathlib import Path
 import django; django.setup()
-from django_poolrouter.status.publish import Board
+from django_poolrouter.status.boards.writer import Board
 from tests.integration.status.test_folders import fill
 folder = Path(sys.argv[1])
 board = Board(folder)
@@ -219,7 +219,7 @@ READ_WHILE_IT_SHRINKS = """
 import os, sys
 import django; django.setup()
 from django.core.management import call_command
-from django_poolrouter.status import layout
+from django_poolrouter.status.boards import layout
 parse = layout.parse_json
 def shorten_and_parse(text):
     os.truncate(sys.argv[1], layout.HEADER)
