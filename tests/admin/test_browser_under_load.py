@@ -18,8 +18,8 @@ from selenium import webdriver
 
 from tests.admin.browser import PAGE, Browser
 from tests.servers import PostgresqlCluster
-from tests.support.databases import eventually
 from tests.support.testapp.site import Site
+from tests.support.waiting import eventually
 from tests.support.web import ROOT, listening, running, visited
 
 pytestmark = [pytest.mark.slow, pytest.mark.stress]

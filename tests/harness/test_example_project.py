@@ -19,7 +19,7 @@ from example_project.demo.servers import NODES, create
 from example_project.demo.site import EXAMPLE, ROOT, Site
 from example_project.demo.traffic import Traffic
 from tests.servers import Cluster
-from tests.support.databases import eventually
+from tests.support.waiting import eventually
 
 ALIASES = [alias for nodes in NODES.values() for alias in nodes]
 KINDS = pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mysql"])

@@ -18,6 +18,7 @@ import pytest
 
 from tests.servers import Cluster, FaultProxy, MariadbCluster, PostgresqlCluster
 from tests.servers.postgresql import BIN_VARIABLE, Installation
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.harness
 
@@ -72,14 +73,6 @@ def connect_maria(cluster: MariadbCluster, node: str, **changes: Any) -> Any:
     settings["database"] = settings.pop("name")
     settings["port"] = int(settings["port"])
     return MySQLdb.connect(**(settings | changes), autocommit=True)
-
-
-def eventually(condition: Callable[[], bool], timeout: float = 20) -> bool:
-    """Whether the condition comes true before the timeout."""
-    deadline = time.monotonic() + timeout
-    while not (result := condition()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return result
 
 
 # -- PostgreSQL --------------------------------------------------------------

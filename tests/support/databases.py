@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,12 +65,3 @@ def assert_all_home() -> None:
     for pool in registry.all_pools():
         status = pool.status()
         assert (status.checkedout, status.waiting, status.opening) == (0, 0, 0), pool
-
-
-def eventually(condition: Callable[[], Any], timeout: float = 20.0) -> Any:
-    """Return the condition's first true value, for what no event announces."""
-    deadline = time.monotonic() + timeout
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout} s: {condition}"
-        time.sleep(0.005)
-    return value

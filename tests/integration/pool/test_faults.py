@@ -25,7 +25,8 @@ from MySQLdb.connections import Connection
 from django_poolrouter import PoolTimeout, pools
 from tests.conftest import Vendor, over_tls_too
 from tests.servers import FaultProxy
-from tests.support.doubles import Task, eventually
+from tests.support.doubles import Task
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
 OWN_ID = {"postgresql": "SELECT pg_backend_pid()", "mariadb": "SELECT CONNECTION_ID()"}

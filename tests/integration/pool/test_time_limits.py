@@ -19,7 +19,7 @@ from django_poolrouter.status.inspection.servers import inspect
 from django_poolrouter.status.inspection.sessions import with_sessions
 from django_poolrouter.status.report import ProcessPool, ProcessReport, Report
 from tests.conftest import Vendor, over_tls_too
-from tests.support.databases import eventually
+from tests.support.waiting import eventually
 
 SHORT = timedelta(seconds=0.3)
 

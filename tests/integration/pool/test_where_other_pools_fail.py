@@ -37,7 +37,7 @@ from django.db import connection
 
 from django_poolrouter import pools
 from tests.conftest import Vendor
-from tests.support.databases import eventually
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
 SESSION = {"postgresql": "SELECT pg_backend_pid()", "mariadb": "SELECT CONNECTION_ID()"}

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.databases import ENGINES, eventually
+from tests.support.databases import ENGINES
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
 PREAMBLE = """

@@ -24,9 +24,10 @@ import psycopg
 import pytest
 
 from example_project.demo.site import Address, fetch
-from tests.support.databases import ENGINES, eventually
+from tests.support.databases import ENGINES
 from tests.support.doubles import Task
 from tests.support.testapp.site import STOCK_ENGINES
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
 GUNICORN = ["gunicorn", "--bind=fd://{fd}", "--no-control-socket", "tests.support.serving.wsgi"]

@@ -28,11 +28,11 @@ from tests.servers import (
     PostgresqlCluster,
     ServersMissing,
 )
-from tests.support.databases import eventually
 from tests.support.doubles import Task
 from tests.support.testapp.replicated import Shop
 from tests.support.testapp.shop.models import Author
 from tests.support.testapp.site import PORT, where, witness
+from tests.support.waiting import eventually
 
 REPLICAS = ("replica1", "replica2")
 # From the end of a failure to the next probe, and a moment for it.

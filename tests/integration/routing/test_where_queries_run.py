@@ -22,11 +22,12 @@ from django.db.models import Count, Max
 
 from django_poolrouter import clusters, pools, scope, using_primary, using_replica
 from django_poolrouter.routing import Scope, current_scope
-from tests.support.databases import configured, eventually
+from tests.support.databases import configured
 from tests.support.testapp.billing.models import Invoice, Label, Receipt, Tariff
 from tests.support.testapp.orders.models import Line, Order
 from tests.support.testapp.shop.models import Author, Book, Note, Tag
 from tests.support.testapp.site import Site, where, witness
+from tests.support.waiting import eventually
 
 REPLICAS = {"replica1", "replica2"}
 ROUNDS = 50

@@ -32,8 +32,9 @@ from django_poolrouter.contrib.health_check import (
 from django_poolrouter.process.health import describe
 from django_poolrouter.process.registry import registry
 from tests.conftest import Vendor
-from tests.support.databases import ENGINES, eventually
+from tests.support.databases import ENGINES
 from tests.support.host import Host
+from tests.support.waiting import eventually
 
 CHECK = "django_poolrouter.contrib.health_check.PoolHealthCheck"
 ROOT = Path(__file__).parents[3]

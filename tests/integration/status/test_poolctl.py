@@ -9,8 +9,8 @@ import signal
 import pytest
 
 from tests.servers.fixtures import NOT_TESTED
-from tests.support.databases import eventually
 from tests.support.host import Host
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

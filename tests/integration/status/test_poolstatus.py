@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import Vendor
-from tests.support.databases import ENGINES, eventually
+from tests.support.databases import ENGINES
 from tests.support.host import INTERRUPTIBLE, Host
+from tests.support.waiting import eventually
 from tests.unit.status.test_garbage import BOARDS, ORDERS, RETIRED
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from tests.conftest import Vendor
 from tests.servers import Cluster, FaultProxy
-from tests.support.databases import ENGINES, eventually
+from tests.support.databases import ENGINES
 from tests.support.host import Host
+from tests.support.waiting import eventually
 
 STOP = {
     "postgresql": ("SELECT pg_wal_replay_pause()", "SELECT pg_wal_replay_resume()"),

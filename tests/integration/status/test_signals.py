@@ -19,8 +19,8 @@ from django_poolrouter.signals import (
     replica_restored,
 )
 from tests.conftest import Vendor
-from tests.support.databases import eventually
 from tests.support.doubles import Task
+from tests.support.waiting import eventually
 
 KILL = {"postgresql": "SELECT pg_terminate_backend({}, 5000)", "mariadb": "KILL {}"}
 

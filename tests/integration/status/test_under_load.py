@@ -24,8 +24,9 @@ import psycopg
 import pytest
 
 from tests.servers.fixtures import NOT_TESTED
-from tests.support.databases import ENGINES, eventually
+from tests.support.databases import ENGINES
 from tests.support.host import INTERRUPTIBLE
+from tests.support.waiting import eventually
 from tests.support.web import ROOT, listening, running, visited
 
 pytestmark = [pytest.mark.slow, pytest.mark.stress]

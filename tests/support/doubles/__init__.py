@@ -9,10 +9,9 @@ from tests.support.doubles.connector import (
     Killed,
 )
 from tests.support.doubles.servers import FakeServers
-from tests.support.doubles.tasks import LIMIT, Task, eventually
+from tests.support.doubles.tasks import Task
 
 __all__ = [
-    "LIMIT",
     "ConnectFailed",
     "FakeConnection",
     "FakeConnector",
@@ -21,5 +20,4 @@ __all__ = [
     "Killed",
     "ManualClock",
     "Task",
-    "eventually",
 ]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
-LIMIT = 20.0
-"""Seconds after which a test that waits is declared hung; far more than any test needs."""
+from tests.support.waiting import LIMIT
 
 
 class Task(threading.Thread):
@@ -45,12 +43,3 @@ class Task(threading.Thread):
         """Wait for the end; return what the work raised, or None."""
         self.finished()
         return self._error
-
-
-def eventually(condition: Callable[[], Any], limit: float = LIMIT) -> Any:
-    """Return the condition's first true value, for what no event announces."""
-    deadline = time.monotonic() + limit
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {limit} s"
-        time.sleep(0.001)
-    return value

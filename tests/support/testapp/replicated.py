@@ -8,8 +8,9 @@ from django.core.management import call_command
 from django.db import connections
 
 from tests.servers import Cluster
-from tests.support.databases import ENGINES, eventually
+from tests.support.databases import ENGINES
 from tests.support.testapp.shop.models import Author
+from tests.support.waiting import eventually
 
 # What stops it, what asks for that, and the answer when it has stopped.
 STOPPED = {

@@ -9,7 +9,8 @@ import pytest
 from django_poolrouter.pooling import PoolError, PoolExhausted, PoolTimeout
 from django_poolrouter.pooling.histogram import bucket
 from django_poolrouter.pooling.state import MAX_OPENING
-from tests.support.doubles import ConnectFailed, FakeConnector, Gate, ManualClock, Task, eventually
+from tests.support.doubles import ConnectFailed, FakeConnector, Gate, ManualClock, Task
+from tests.support.waiting import eventually
 from tests.unit.pooling.conftest import MakePool, assert_nothing_lost, queued, use_once
 
 # -- order ---------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ from django_poolrouter.routing import (
     ServerFailed,
 )
 from django_poolrouter.routing.balancers import round_robin
-from tests.support.doubles import FakeServers, eventually
+from tests.support.doubles import FakeServers
+from tests.support.waiting import eventually
 
 
 def cluster(servers: FakeServers | None) -> Cluster:

@@ -24,7 +24,8 @@ from django_poolrouter.routing import (
 from django_poolrouter.routing.balancers import round_robin
 from django_poolrouter.routing.prober import WAIT
 from django_poolrouter.routing.replica_health import COOL_DOWN, GRACE
-from tests.support.doubles import FakeServers, Task, eventually
+from tests.support.doubles import FakeServers, Task
+from tests.support.waiting import eventually
 
 
 class Clock:
