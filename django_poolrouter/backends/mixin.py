@@ -215,7 +215,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
 
     def init_connection_state(self) -> None:
         super().init_connection_state()
-        if conf.is_read_only(self.settings_dict):
+        if conf.is_read_only(self.alias, self.settings_dict):
             self.driver_class().forbid_writes(self.connection)
 
     @async_unsafe

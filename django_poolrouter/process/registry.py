@@ -131,15 +131,16 @@ class Registry:
             return DatabasePool(wrapper.alias, wrapper.vendor)
         try:
             config = conf.pool_config(wrapper.alias, settings)
+            if config is None:
+                return DatabasePool(wrapper.alias, wrapper.vendor)
+            connector = wrapper.make_connector(settings, config)
         except ConfigError as error:
             raise conf.improperly(error) from None
-        if config is None:
-            return DatabasePool(wrapper.alias, wrapper.vendor)
         pool = DatabasePool(
             wrapper.alias,
             wrapper.vendor,
             config,
-            wrapper.make_connector(settings, config),
+            connector,
             self.publish,
             self.housekeeper.watch,
         )
@@ -191,6 +192,10 @@ class Registry:
         except ConfigError as error:
             raise conf.improperly(error) from None
         return self._topology[1]
+
+    def topology_or_empty(self) -> Topology:
+        """Return the clusters; none if the settings are wrong, which the system check reports."""
+        return Topology(()) if conf.clusters_or_none() is None else self.topology
 
     def _make_topology(self, configs: Iterable[ClusterConfig]) -> Topology:
         topology = Topology(map(self._make_cluster, configs))

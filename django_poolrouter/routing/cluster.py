@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 
 from . import reasons
 from .balancers import Balancer, Candidate
 from .config import ClusterConfig
+from .decision import Decision
 from .logs import NoReplica, NotAsked, ServerFailed, Servers
 from .prober import Prober
 from .replica_health import OnChange, OnLook, ReplicaHealth
 from .scopes import Scope, Transaction
 from .using import wish
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Which alias a query goes to, and why."""
-
-    alias: str
-    reason: str
 
 
 class Cluster:
@@ -272,34 +264,6 @@ class Cluster:
         """A statement that may have written ran on the primary."""
         if self.pin_seconds or self.uses_positions:
             scope.note_write(self.primary, self.pin_seconds, transaction)
-
-
-class Topology:
-    """All clusters: finds the one of an alias, an app or a model."""
-
-    def __init__(self, clusters: Iterable[Cluster], default: str = "default") -> None:
-        self.clusters = {cluster.primary: cluster for cluster in clusters}
-        self.by_alias = {
-            alias: cluster for cluster in self.clusters.values() for alias in cluster.aliases
-        }
-        self.homes: dict[type, tuple[Cluster | None, bool]] = {}
-        """The owner of each model as the router found it, for it is asked for each query; and
-        whether the model is never read from a replica."""
-        self._default = self.clusters.get(default)
-        self._apps = {app: c for c in self.clusters.values() for app in c.config.apps}
-        self._models = {model: c for c in self.clusters.values() for model in c.config.models}
-
-    def owner(self, app_label: str, model_name: str) -> Cluster | None:
-        """Return the cluster that a model lives in; names of models in any case."""
-        by_model = self._models.get(f"{app_label}.{model_name}".lower()) if self._models else None
-        return by_model or self._apps.get(app_label, self._default)
-
-    def owners(self, app_label: str) -> set[str]:
-        """Return the primaries that own at least one model of an app."""
-        prefix = f"{app_label.lower()}."
-        owners = {c.primary for model, c in self._models.items() if model.startswith(prefix)}
-        whole = self._apps.get(app_label, self._default)
-        return owners | {whole.primary} if whole else owners
 
 
 def _in_use_of(in_use: Callable[[str], int], alias: str) -> Callable[[], int]:

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from .. import conf
 from ..pooling import PoolStatus
 from ..pooling.counters import add
-from ..validation import ConfigError
+from ..process.registry import registry
+from ..routing import Role
 from .boards import control, replica_health
 from .boards.reader import ConnectionReport, ProcessPool, ProcessReport, read_boards
 from .boards.replica_health import ReplicaState
@@ -33,8 +34,7 @@ class PoolReport:
     """
 
     alias: str
-    role: str
-    """"primary", "replica" or "standalone"."""
+    role: Role
     cluster: str | None
     vendor: str
     profile: str
@@ -87,25 +87,22 @@ def collect(alias: str | None = None) -> Report:
 def _sum_up(
     processes: tuple[ProcessReport, ...], ended: Retired, wanted: str | None
 ) -> Iterator[PoolReport]:
-    roles = _roles()
+    topology = registry.topology_or_empty()
     drained = control.drained()
     for alias, database in conf.databases().items():
         backend = conf.backend(database["ENGINE"])
         if backend is None or wanted not in (None, alias):
             continue
         found = [pool for process in processes for pool in process.pools if pool.alias == alias]
-        try:
-            config = conf.pool_config(alias, database)
-        except ConfigError:  # the system check tells
-            config = None
+        config = conf.pool_config_or_none(alias, database)
         if config is None and not found:
             continue
-        role, cluster = roles.get(alias, ("standalone", None))
+        cluster = topology.by_alias.get(alias)
         statuses = [pool.status for pool in found] or [PoolStatus.unopened(config)]
         yield PoolReport(
             alias=alias,
-            role=role,
-            cluster=cluster,
+            role=topology.role(alias),
+            cluster=cluster.primary if cluster else None,
             vendor=backend.vendor,
             profile=config.profile if config else found[0].profile,
             processes=len(found),
@@ -123,15 +120,3 @@ def _state(pools: list[ProcessPool], *, drained: bool) -> str:
 
 def _counted(ended: Mapping[str, PoolStatus], alias: str) -> list[PoolStatus]:
     return [ended[alias]] if alias in ended else []
-
-
-def _roles() -> dict[str, tuple[str, str]]:
-    """Return each alias's role and cluster."""
-    try:
-        clusters = conf.clusters()
-    except ConfigError:
-        return {}
-    roles = {cluster.primary: ("primary", cluster.primary) for cluster in clusters}
-    for cluster in clusters:
-        roles.update({r.alias: ("replica", cluster.primary) for r in cluster.replicas})
-    return roles

@@ -14,7 +14,7 @@ from ...process.health import ask, describe
 from ...process.mappings import pools
 from ...process.registry import registry
 from ...process.replication_logs import PooledServers
-from ...routing import NotAsked, ServerFailed
+from ...routing import NotAsked, Role, ServerFailed
 from ..report import collect
 from .budget import Budget, budgets
 from .sizing import Use, advise, observe
@@ -36,8 +36,8 @@ class Inspection:
     """What was found of one alias."""
 
     alias: str
-    role: str
-    """By the settings: "primary", "replica" or "standalone"."""
+    role: Role
+    """By the settings."""
     vendor: str
     server: str = ""
     found: str | None = None
@@ -96,10 +96,10 @@ def measure_lag(alias: str, timeout: float) -> float | None:
             cannot be asked.
 
     """
-    if _role(alias) != "replica":
+    cluster = registry.topology.cluster_of_replica(alias)
+    if cluster is None:
         raise PoolError(f"{alias!r} is not a replica")
-    primary = registry.topology.by_alias[alias].primary
-    replica, leader = (_facts(name, timeout) for name in (alias, primary))
+    replica, leader = (_facts(name, timeout) for name in (alias, cluster.primary))
     if replica.role == "primary":
         raise PoolError(f"{alias!r} follows no other server")
     lag = _lag(replica, leader)
@@ -145,7 +145,7 @@ def _machine(host: str) -> str:
 
 def _ask(alias: str) -> tuple[Inspection, ServerFacts | None]:
     pool = pools[alias]
-    found = Inspection(alias, role=_role(alias), vendor=pool.vendor)
+    found = Inspection(alias, role=registry.topology.role(alias), vendor=pool.vendor)
     try:
         if pool.connector is None:
             ask(pool, pool.ping, TIMEOUT)
@@ -193,13 +193,6 @@ def _judge(
         warnings=tuple(_warnings(inspection, facts[alias], limits)),
         advice=tuple(advise(use, config)) if use and config else (),
     )
-
-
-def _role(alias: str) -> str:
-    cluster = registry.topology.by_alias.get(alias)
-    if cluster is None:
-        return "standalone"
-    return "primary" if alias == cluster.primary else "replica"
 
 
 def _fault(inspection: Inspection) -> str | None:

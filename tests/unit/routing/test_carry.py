@@ -14,12 +14,12 @@ from django_poolrouter.routing import (
     ClusterConfig,
     NotAsked,
     Position,
-    ReplicaConfig,
     Scope,
     ServerFailed,
 )
 from django_poolrouter.routing.balancers import round_robin
 from django_poolrouter.routing.carry import CARRIED, merge, pack, seconds_left, unpack
+from django_poolrouter.routing.config import ReplicaConfig
 from tests.doubles import FakeServers
 
 

@@ -13,11 +13,11 @@ from django_poolrouter.routing import (
     ClusterConfig,
     Monitor,
     NoReplica,
-    ReplicaConfig,
     Scope,
     ServerFailed,
 )
 from django_poolrouter.routing.balancers import round_robin
+from django_poolrouter.routing.config import ReplicaConfig
 from tests.doubles import FakeServers, eventually
 
 

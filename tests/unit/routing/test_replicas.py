@@ -15,13 +15,13 @@ from django_poolrouter.routing import (
     NoReplica,
     NotAsked,
     Position,
-    ReplicaConfig,
     ReplicaHealth,
     Scope,
     ServerFailed,
     Using,
 )
 from django_poolrouter.routing.balancers import round_robin
+from django_poolrouter.routing.config import ReplicaConfig
 from django_poolrouter.routing.prober import WAIT
 from django_poolrouter.routing.replica_health import COOL_DOWN, GRACE
 from tests.doubles import FakeServers, Task, eventually
