@@ -15,6 +15,7 @@ from ...process.mappings import pools
 from ...process.registry import registry
 from ...process.replication_logs import PooledServers
 from ...routing import NotAsked, Role, ServerFailed
+from ...routing.lag import at_one_look
 from ..report import collect
 from .budget import Budget, budgets
 from .sizing import Use, advise, observe
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from ...pooling import PoolConfig
     from ...process.database_pool import DatabasePool, ServerConnector
 
-# A record that ends where a page of the log ends lets the primary's position count the
-# next page's header already, which a replica replays only with the next record.
-PAGE_HEADER = 40
 # Seconds for all that a database is asked.
 TIMEOUT = 2.0
 
@@ -75,11 +73,14 @@ def inspect(
     """
     count = processes or max(1, sum(1 for process in collect().processes if process.pools))
     use = observe(seconds) if seconds else {}
-    asked = {name: _ask(name) for name in pools if alias is None or _concerns(name, alias)}
+    wanted = [name for name in pools if alias is None or _concerns(name, alias)]
+    # Primaries first: what they write after their answer is not lag.
+    primaries_first = sorted(wanted, key=lambda name: registry.topology.role(name) == "replica")
+    asked = {name: _ask(name) for name in primaries_first}
     facts = {name: found for name, (_, found) in asked.items() if found is not None}
     return [
-        _judge(inspection, facts, count, use.get(name))
-        for name, (inspection, _) in asked.items()
+        _judge(asked[name][0], facts, count, use.get(name))
+        for name in wanted
         if alias in (None, name)
     ]
 
@@ -99,11 +100,12 @@ def measure_lag(alias: str, timeout: float) -> float | None:
     cluster = registry.topology.cluster_of_replica(alias)
     if cluster is None:
         raise PoolError(f"{alias!r} is not a replica")
-    replica, leader = (_facts(name, timeout) for name in (alias, cluster.primary))
+    # The primary first, as in ``inspect``.
+    leader, replica = (_facts(name, timeout) for name in (cluster.primary, alias))
     if replica.role == "primary":
         raise PoolError(f"{alias!r} follows no other server")
     lag = _lag(replica, leader)
-    if lag is None and replica.replicates:
+    if lag is None and replica.replicates and leader.position is not None:
         raise PoolError(f"the replication of {alias!r} is stopped")
     return lag
 
@@ -252,13 +254,9 @@ def _tells_position(alias: str) -> bool:
 
 
 def _lag(replica: ServerFacts, primary: ServerFacts | None) -> float | None:
-    """Return the replica's lag in seconds.
-
-    The age of the last transaction alone would make a replica of an idle primary seem to
-    lag, and the position received alone would make one that is cut off seem fresh.
-    """
-    if replica.position is None:
-        return replica.lag_s
-    if primary is None or primary.position is None:
-        return None
-    return 0.0 if primary.position - replica.position <= PAGE_HEADER else replica.lag_s
+    return at_one_look(
+        primary.position if primary else None,
+        replica.position,
+        told_s=replica.lag_s,
+        age_s=replica.replayed_age_s,
+    )
