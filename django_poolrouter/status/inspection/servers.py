@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import conf
 from ...errors import PoolError, PoolTimeout
-from ...process.health import ask, describe
+from ...process.database_pool import describe
 from ...process.mappings import pools
 from ...process.registry import registry
 from ...process.replication_logs import PooledServers
@@ -76,7 +76,7 @@ def inspect(
     wanted = [name for name in pools if alias is None or _concerns(name, alias)]
     # Primaries first: what they write after their answer is not lag.
     primaries_first = sorted(wanted, key=lambda name: registry.topology.role(name) == "replica")
-    asked = {name: _ask(name) for name in primaries_first}
+    asked = {name: _inspect_one(name) for name in primaries_first}
     facts = {name: found for name, (_, found) in asked.items() if found is not None}
     return [
         _judge(asked[name][0], facts, count, use.get(name))
@@ -121,7 +121,7 @@ def _facts(alias: str, timeout: float) -> ServerFacts:
             return connector.inspect(raw, limit)
 
     try:
-        return ask(pool, question, timeout)
+        return pool.answer_within(timeout, question)
     except Exception as error:
         raise PoolError(f"cannot ask {alias!r}: {describe(error, pool)}") from error
 
@@ -145,14 +145,14 @@ def _machine(host: str) -> str:
     return "" if is_here else host.lower()
 
 
-def _ask(alias: str) -> tuple[Inspection, ServerFacts | None]:
+def _inspect_one(alias: str) -> tuple[Inspection, ServerFacts | None]:
     pool = pools[alias]
     found = Inspection(alias, role=registry.topology.role(alias), vendor=pool.vendor)
     try:
         if pool.connector is None:
-            ask(pool, pool.ping, TIMEOUT)
+            pool.answer_within(TIMEOUT, pool.ping)
             return found, None
-        return ask(pool, partial(_meet, pool, pool.connector, found), TIMEOUT)
+        return pool.answer_within(TIMEOUT, partial(_meet, pool, pool.connector, found))
     except Exception as error:
         return replace(found, error=describe(error, pool)), None
 
@@ -248,7 +248,7 @@ def _tells_position(alias: str) -> bool:
             return (log.written() if alias == cluster.primary else log.replayed()) is not None
 
     try:
-        return ask(pools[alias], question, TIMEOUT)
+        return pools[alias].answer_within(TIMEOUT, question)
     except (ServerFailed, NotAsked, PoolTimeout):
         return True  # another trouble
 
