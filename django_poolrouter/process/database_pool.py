@@ -14,6 +14,7 @@ from .. import pooling, signals
 from ..errors import PoolExhausted, PoolTimeout, in_one_line, public
 from ..pooling import Connector, Lease, Page, Pool, PoolConfig, PoolStatus
 from ..pooling.entry import Entry
+from ..pooling.lifecycle import nothing
 from ..routing import scope
 from .answers import answer_within
 
@@ -61,7 +62,7 @@ class DatabasePool:
         config: PoolConfig | None = None,
         connector: ServerConnector | None = None,
         make_page: MakePage | None = None,
-        look_after: Callable[[Pool], object] = id,
+        look_after: Callable[[Pool], object] = nothing,
     ) -> None:
         """Make the pool of ``alias``; ``registry`` is who calls this."""
         self.alias = alias

@@ -10,8 +10,9 @@ from .decision import Decision
 from .logs import NoReplica, NotAsked, ServerFailed
 from .monitor import Monitor
 from .positions import Position
-from .replica_health import OnLook, ReplicaHealth, State
+from .replica_health import ReplicaHealth
 from .scopes import Scope, current_scope, scope
+from .surroundings import OnLook, State, Surroundings
 from .topology import Role, Topology
 from .using import Using
 
@@ -30,6 +31,7 @@ __all__ = [
     "Scope",
     "ServerFailed",
     "State",
+    "Surroundings",
     "Topology",
     "Using",
     "current_scope",

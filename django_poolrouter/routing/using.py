@@ -9,6 +9,8 @@ from functools import partial, wraps
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar, cast
 
+from .surroundings import nothing
+
 Wish = Literal["primary", "replica"]
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,7 +48,7 @@ class Using:
     __slots__ = ("_check", "_cluster", "_role")
 
     def __init__(
-        self, role: Wish, cluster: str | None, check: Callable[[str], object] = str
+        self, role: Wish, cluster: str | None, check: Callable[[str], object] = nothing
     ) -> None:
         self._role = role
         self._cluster = cluster

@@ -65,7 +65,7 @@ def test_ground_floor__routes_without_django() -> None:
     code = """
 from django_poolrouter.routing import BALANCERS, Cluster, Topology, current_scope, parse_clusters
 entries = {"default": {}, "replica1": {"REPLICA_OF": "default"}}
-cluster = Cluster(*parse_clusters(entries, {}), BALANCERS["round_robin"], lambda alias: 0)
+cluster = Cluster(*parse_clusters(entries, {}), BALANCERS["round_robin"])
 owner = Topology([cluster]).owner("shop", "book")
 print(json.dumps(owner.decide_read(current_scope(), lambda alias: False).alias))
 """

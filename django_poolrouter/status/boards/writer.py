@@ -58,10 +58,7 @@ class Publisher:
 
     def start(self) -> None:
         """Show all pools that are made from now on."""
-        self._registry.publish = self.page
-        self._registry.drained = control.drained_for_us
-        self._registry.note_health = self.note_health
-        self._registry.after_fork.append(self._after_fork)
+        self._registry.publisher = self
         # Before the pools register theirs, so it runs after they were closed.
         atexit.register(self._remove)
 
@@ -83,6 +80,10 @@ class Publisher:
             self._words.setdefault(pool.alias, []).append(page.words)
             return page
 
+    def drained(self) -> frozenset[str]:
+        """Return the replicas that this process is to leave alone; never fails."""
+        return control.drained_for_us()
+
     def note_health(self, alias: str, state: State, lag: float | None) -> None:
         """Show how a replica was found; called by whichever thread asked it."""
         for words in self._words.get(alias, ()):
@@ -102,7 +103,7 @@ class Publisher:
         logger.log(logging.DEBUG if self._has_told else logging.WARNING, "%s", what)
         self._has_told = True
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
         self._lock = threading.Lock()
         self._follower = None
         self._words = {}

@@ -17,7 +17,7 @@ ENTRIES = {
 
 def topology() -> Topology:
     configs = parse_clusters(ENTRIES, {})
-    return Topology(Cluster(config, round_robin, lambda alias: 0) for config in configs)
+    return Topology(Cluster(config, round_robin) for config in configs)
 
 
 @pytest.mark.parametrize(
