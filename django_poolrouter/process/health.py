@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from ..pooling import PoolStatus
 from .database_pool import DatabasePool, describe
 from .mappings import pools
+
+UTC_NOW = partial(datetime.now, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +33,19 @@ class PoolHealthMonitor:
     Args:
         pool: the pool, or the alias of a database.
         timeout: seconds that a check may take, all in all.
+        wall_clock: tells the time of a check.
 
     """
 
-    def __init__(self, pool: DatabasePool | str, timeout: float = 2.0) -> None:
+    def __init__(
+        self,
+        pool: DatabasePool | str,
+        timeout: float = 2.0,
+        wall_clock: Callable[[], datetime] = UTC_NOW,
+    ) -> None:
         self._wanted = pool
         self._timeout = timeout
+        self._wall_clock = wall_clock
 
     def __repr__(self) -> str:
         return f"<PoolHealthMonitor of {self._wanted!r}>"
@@ -58,7 +69,7 @@ class PoolHealthMonitor:
             connections_available=max(0, status.max - status.checkedout),
             connections_in_use=status.checkedout,
             overflow_in_use=status.overflow,
-            last_check=datetime.now(UTC),
+            last_check=self._wall_clock(),
             error_message=error,
         )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from .. import conf
 from ..pooling import PoolStatus
 from ..pooling.counters import add
+from ..process.health import UTC_NOW
 from ..process.registry import registry
 from ..routing import Role
 from .boards import control, replica_health
@@ -62,11 +63,12 @@ class Report:
     """What could not be read, a line each."""
 
 
-def collect(alias: str | None = None) -> Report:
+def collect(alias: str | None = None, wall_clock: Callable[[], datetime] = UTC_NOW) -> Report:
     """Read the boards of all live processes and add the pools that nobody has opened.
 
     Args:
         alias: only this database.
+        wall_clock: tells the time of the report.
 
     """
     found = read_boards(conf.namespace())
@@ -75,7 +77,7 @@ def collect(alias: str | None = None) -> Report:
         for process in found.processes
     )
     return Report(
-        generated_at=datetime.now(UTC),
+        generated_at=wall_clock(),
         clock=time.monotonic(),
         host=socket.gethostname(),
         pools=tuple(_sum_up(processes, found.ended, alias)),

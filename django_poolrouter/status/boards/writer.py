@@ -19,6 +19,7 @@ import secrets
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,11 +218,11 @@ def _command() -> str:
     return program
 
 
-def _started() -> float:
+def _started(wall_clock: Callable[[], float] = time.time) -> float:
     """Return when this process started, in seconds since the epoch."""
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         uptime = float(Path("/proc/uptime").read_text().split()[0])
-        return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
+        return wall_clock() - uptime + ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError):  # not Linux
-        return time.time()
+        return wall_clock()
