@@ -14,7 +14,6 @@ from .management.refuse_replica import refuse_replica
 from .process.registry import registry
 from .statements.recorder import record_statements
 from .status.boards.writer import Publisher
-from .validation import ConfigError
 
 
 class PoolRouterConfig(AppConfig):
@@ -52,11 +51,7 @@ def mirror_replicas() -> None:
 
     Without that a test run would try to create a test database on a read-only server.
     """
-    try:
-        clusters = conf.clusters()
-    except ConfigError:  # the system check tells
-        return
-    for cluster in clusters:
+    for cluster in conf.clusters_or_none() or ():
         for replica in cluster.replicas:
             test = connections.settings[replica.alias]["TEST"]
             if test["MIRROR"] is None:

@@ -1,4 +1,4 @@
-"""The only reader of Django's settings.
+"""The only reader of this package's settings.
 
 Settings are parsed once into frozen objects; what is parsed is forgotten when a test
 overrides POOLROUTER or DATABASES.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
-from django.db import connections, router
+from django.db import connections
 from django.db.utils import load_backend
 from django.utils.crypto import salted_hmac
 from django.utils.module_loading import import_string
@@ -23,6 +23,7 @@ from .pooling import PoolConfig
 from .pooling.config import parse, parse_profiles
 from .routing import ClusterConfig, parse_clusters
 from .routing.balancers import BALANCERS, Balancer
+from .routing.config import ReplicaConfig
 from .validation import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -45,11 +46,8 @@ STORES = {
     "cookie": "django_poolrouter.stores.CookieStore",
     "cache": "django_poolrouter.stores.CacheStore",
 }
-# Kinds of Celery workers whose tasks run side by side in one process.
-THREAD_POOLS = ("threads", "gevent", "eventlet")
 
 T = TypeVar("T")
-_SESSIONS_IN_DATABASE = tuple(f"django.contrib.sessions.backends.{e}" for e in ("db", "cached_db"))
 
 
 def databases() -> Mapping[str, Mapping[str, Any]]:
@@ -96,6 +94,14 @@ def pool_config(alias: str, database: Mapping[str, Any]) -> PoolConfig | None:
     return config
 
 
+def pool_config_or_none(alias: str, database: Mapping[str, Any]) -> PoolConfig | None:
+    """Return how a database is pooled; None if it is not, or if its settings are wrong."""
+    try:
+        return pool_config(alias, database)
+    except ConfigError:  # the system check reports it
+        return None
+
+
 @lru_cache(maxsize=1)
 def profiles() -> Mapping[str, Mapping[str, Any]]:
     """Return all profiles, each with all its options; raises ConfigError."""
@@ -122,12 +128,30 @@ def clusters() -> tuple[ClusterConfig, ...]:
     return found
 
 
-def is_read_only(database: Mapping[str, Any]) -> bool:
-    """Tell whether sessions of a database are to refuse writes, as those of replicas do."""
-    entry = database.get("ROUTER")
-    if not isinstance(entry, Mapping) or "REPLICA_OF" not in entry:
-        return False
-    return entry.get("READ_ONLY", True) is not False and TEST_MIRROR not in database
+def clusters_or_none() -> tuple[ClusterConfig, ...] | None:
+    """Return the clusters; None if the settings are wrong, which the system check reports."""
+    try:
+        return clusters()
+    except ConfigError:
+        return None
+
+
+def replica(alias: str) -> ReplicaConfig | None:
+    """Return how an alias is configured as a replica; None if it is none; raises ConfigError."""
+    found = (replica for cluster in clusters() for replica in cluster.replicas)
+    return next((replica for replica in found if replica.alias == alias), None)
+
+
+def is_read_only(alias: str, database: Mapping[str, Any]) -> bool:
+    """Tell whether sessions of a database refuse writes, as those of replicas do.
+
+    Args:
+        alias: of the database.
+        database: its settings as they are now: a test mirror takes writes.
+
+    """
+    config = replica(alias)
+    return config is not None and config.read_only and TEST_MIRROR not in database
 
 
 @lru_cache(maxsize=1)
@@ -166,10 +190,7 @@ def tells_positions(cluster: ClusterConfig) -> bool:
 
 def has_other_engines() -> bool:
     """Tell whether a database of a cluster with replicas has an engine that is not ours."""
-    try:
-        replicated = [cluster for cluster in clusters() if cluster.replicas]
-    except ConfigError:  # the system check tells
-        return False
+    replicated = [cluster for cluster in clusters_or_none() or () if cluster.replicas]
     return any(None in _drivers(cluster) for cluster in replicated)
 
 
@@ -186,10 +207,7 @@ def balancer(cluster: ClusterConfig) -> Balancer:
     """Return the function that chooses among the cluster's replicas; raises ConfigError."""
     if isinstance(cluster.balancer, str) and cluster.balancer in BALANCERS:
         return BALANCERS[cluster.balancer]
-    where = f"DATABASES[{cluster.primary!r}]['ROUTER']"
-    if "BALANCER" not in databases()[cluster.primary].get("ROUTER", {}):
-        where = "POOLROUTER['ROUTING']"
-    return load(cluster.balancer, f"{where}['BALANCER']")
+    return load(cluster.balancer, cluster.balancer_place)
 
 
 def load(value: Any, where: str) -> Callable[..., Any]:
@@ -227,50 +245,6 @@ def takes_instructions() -> bool:
     return _poolrouter().get("CONTROL") is True
 
 
-def uses_router(path: str) -> bool:
-    """Tell whether DATABASE_ROUTERS has the router of that dotted path, or a subclass."""
-    return any(isinstance(used, import_string(path)) for used in router.routers)
-
-
-def routers_before(path: str) -> list[str]:
-    """Return the routers that choose databases and are asked before the one of that path."""
-    ours = import_string(path)
-    found: list[str] = []
-    for used in router.routers:
-        if isinstance(used, ours):
-            return found
-        if hasattr(used, "db_for_read") or hasattr(used, "db_for_write"):
-            found.append(f"{type(used).__module__}.{type(used).__qualname__}")
-    return []
-
-
-def uses_middleware(path: str) -> bool:
-    """Tell whether MIDDLEWARE has that dotted path, or a subclass."""
-    return bool(middleware_places(path))
-
-
-def sessions_in_database() -> bool:
-    """Tell whether the project keeps sessions in the database, by an engine of Django's."""
-    return settings.SESSION_ENGINE in _SESSIONS_IN_DATABASE and any(
-        used.rpartition(".")[2] == "SessionMiddleware" for used in settings.MIDDLEWARE or ()
-    )
-
-
-def middleware_places(path: str) -> list[int]:
-    """Return where in MIDDLEWARE that dotted path stands, or a subclass."""
-    used = settings.MIDDLEWARE or ()
-    return [n for n, one in enumerate(used) if one == path or _is_subclass(one, path)]
-
-
-def declared_threads() -> dict[str, int]:
-    """Return the threads that the settings let a process have, by what says so."""
-    concurrency = getattr(settings, "CELERY_WORKER_CONCURRENCY", None)
-    shares_process = getattr(settings, "CELERY_WORKER_POOL", None) in THREAD_POOLS
-    if isinstance(concurrency, int) and shares_process:
-        return {"CELERY_WORKER_CONCURRENCY": concurrency}
-    return {}
-
-
 def problems() -> list[Problem]:
     """Return everything that is wrong in the settings that we read."""
     found: list[Problem] = []
@@ -297,14 +271,6 @@ def _own_problems() -> list[Problem]:
     problems: list[Problem] = []
     validation.check_all("POOLROUTER", value, CHECKS, problems)
     return problems
-
-
-def _is_subclass(path: str, of: str) -> bool:
-    try:
-        found = import_string(path)
-    except ImportError:  # Django tells
-        return False
-    return isinstance(found, type) and issubclass(found, import_string(of))
 
 
 def _poolrouter() -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from django.db.models import Model
 from .errors import ReplicaUnavailable
 from .process.registry import registry
 from .routing import Cluster, Decision, NoReplica, Topology, Using, current_scope, reasons
-from .routing.using import Role
+from .routing.using import Wish
 from .statements.decision_log import somebody_listens, tell
 from .statements.transactions import in_transaction_on
 
@@ -67,7 +67,7 @@ class PoolRouter:
         cluster = topology.by_alias.get(db)
         if cluster is None:
             return None
-        if db != cluster.primary:
+        if topology.role(db) == "replica":
             return False
         if model_name is None:
             return db in topology.owners(app_label)
@@ -122,7 +122,7 @@ def using_replica(using: Any = None) -> Any:
     return _using("replica", using)
 
 
-def _using(role: Role, using: Any) -> Any:
+def _using(role: Wish, using: Any) -> Any:
     if callable(using):
         return Using(role, None)(using)
     return Using(role, using, _check_primary)

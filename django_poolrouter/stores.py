@@ -10,7 +10,9 @@ right before the view, and reads of earlier middleware may miss the user's write
 from __future__ import annotations
 
 import math
+import time
 import zlib
+from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -41,7 +43,23 @@ class Store(Protocol):
         """Keep what the request wrote for ``carry.seconds_left(carried)`` seconds."""
 
 
-class CookieStore:
+class _Timed:
+    """A store that keeps things for a time.
+
+    Args:
+        wall_clock: seconds since the epoch.
+
+    """
+
+    def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
+        self._wall_clock = wall_clock
+
+    def _lifetime(self, carried: dict[str, Any]) -> int:
+        """Return for how many seconds something is worth keeping."""
+        return math.ceil(carry.seconds_left(carried, self._wall_clock))
+
+
+class CookieStore(_Timed):
     """Signed cookies: they work for anonymous users and over any number of hosts.
 
     One for each cluster, so that browsers keep them all, and responses that come in another
@@ -66,7 +84,7 @@ class CookieStore:
             response.set_cookie(
                 f"{COOKIE}_{quote(primary, safe='')}",
                 signing.dumps(one, salt=SALT),
-                max_age=math.ceil(carry.seconds_left(one)),
+                max_age=self._lifetime(one),
                 httponly=True,
                 **attributes,
             )
@@ -80,7 +98,7 @@ def _loads(value: str) -> object:
         return None
 
 
-class CacheStore:
+class CacheStore(_Timed):
     """Django's cache, by the user's id and by the Authorization header.
 
     For clients that keep no cookies, and for users with several devices.  The cache must be
@@ -101,7 +119,7 @@ class CacheStore:
         """Keep it under all that this client may be known by next time."""
         keys = self._keys(request)
         merged = carry.merge(carried, *cache.get_many(keys).values())
-        cache.set_many(dict.fromkeys(keys, merged), math.ceil(carry.seconds_left(merged)))
+        cache.set_many(dict.fromkeys(keys, merged), self._lifetime(merged))
 
     def _keys(self, request: HttpRequest) -> list[str]:
         keys = []

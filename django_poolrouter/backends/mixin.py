@@ -156,23 +156,21 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             self._busy -= 1
         self.run_on_commit = []
 
-    def _resume(self) -> None:
-        """Take a connection again where an early end was the last that happened.
+    def _resume(self) -> bool:
+        """Take a connection again after an early end; False if only ``connect`` can.
 
-        All else that connecting does, and costs as much as the checkout, was done before it, and
-        is undone by nothing that leaves ``_can_resume``: it is the same request still.
+        The rest of connecting costs as much as the checkout.  It was done earlier in this request,
+        and every event that would undo it also clears ``_can_resume``.
         """
         handle = self._handle
         if handle is None or handle.pool is None or not handle.fits(self.settings_dict):
-            return  # to connect as ever
-        try:
+            return False
+        with self.wrap_database_errors:
             lease = self._lease = self._checkout(handle.pool, time.monotonic())
-        except Exception:
-            with self.wrap_database_errors:
-                raise
         self.connection = lease.connection
         if connection_created.receivers:
             connection_created.send(sender=self.__class__, connection=self)
+        return True
 
     def _checkout(self, pool: DatabasePool, began: float) -> Lease:
         try:
@@ -215,7 +213,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
 
     def init_connection_state(self) -> None:
         super().init_connection_state()
-        if conf.is_read_only(self.settings_dict):
+        if conf.is_read_only(self.alias, self.settings_dict):
             self.driver_class().forbid_writes(self.connection)
 
     @async_unsafe

@@ -15,7 +15,7 @@ from .. import conf
 from ..pooling import PoolConfig
 from ..pooling.config import CHECKS
 from ..routing import ClusterConfig
-from ..validation import ConfigError
+from . import project
 
 # What reads the database in its own middleware, with the user's writes of the last request.
 READERS = (
@@ -44,16 +44,13 @@ def _configs() -> Iterator[tuple[str, PoolConfig]]:
     for alias, database in conf.databases().items():
         if conf.backend(database["ENGINE"]) is None:
             continue
-        try:
-            config = conf.pool_config(alias, database)
-        except ConfigError:  # an error of its own
-            continue
+        config = conf.pool_config_or_none(alias, database)
         if config is not None:
             yield alias, config
 
 
 def _check_threads(configs: Mapping[str, PoolConfig]) -> Iterator[CheckMessage]:
-    for source, threads in {**conf.declared_threads(), **_gunicorns_threads()}.items():
+    for source, threads in {**project.declared_threads(), **_gunicorns_threads()}.items():
         for alias, config in configs.items():
             if threads > config.max:
                 yield Warning(
@@ -87,11 +84,11 @@ def _gunicorns_threads() -> dict[str, int]:
 
 
 def _check_place(middleware: str) -> Iterator[CheckMessage]:
-    places = conf.middleware_places(middleware)
+    places = project.middleware_places(middleware)
     before = [
         path
         for path in READERS
-        if any(place < min(places, default=0) for place in conf.middleware_places(path))
+        if any(place < min(places, default=0) for place in project.middleware_places(path))
     ]
     if len(places) > 1 or before:
         what = f"after {before[0]!r}" if before else "more than once"
@@ -107,9 +104,8 @@ def _check_servers(configs: Mapping[str, PoolConfig]) -> Iterator[CheckMessage]:
     databases = conf.databases()
     for one, other in combinations(configs, 2):
         same = _are_one(databases[one], databases[other])
-        replicas = [databases[alias].get("ROUTER", {}).get("REPLICA_OF") for alias in (one, other)]
         # Replicas that share a server for now are a matter of taste.
-        if same and not all(replicas):
+        if same and not (conf.replica(one) and conf.replica(other)):
             yield Warning(
                 f"DATABASES[{one!r}] and DATABASES[{other!r}] are the same database: each process "
                 f"may open {configs[one].max} + {configs[other].max} connections to it.",

@@ -8,7 +8,6 @@ from typing import Any
 from django.apps import apps
 from django.apps.config import AppConfig
 from django.core.checks import CheckMessage, Error, Info, Warning
-from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model
 
 from .. import conf
@@ -16,7 +15,8 @@ from ..process.registry import registry
 from ..router import owner
 from ..routing import BALANCERS, ClusterConfig, Topology
 from ..routing.config import ALWAYS_PRIMARY
-from ..validation import ConfigError, did_you_mean
+from ..validation import did_you_mean
+from . import project
 from .deployment import check_deployment
 
 ROUTER = "django_poolrouter.router.PoolRouter"
@@ -31,9 +31,8 @@ def check_settings(
         Error(f"{problem.where}: {problem.text}", hint=problem.hint or None, id="poolrouter.E001")
         for problem in conf.problems()
     ]
-    try:
-        clusters = conf.clusters()
-    except ConfigError:
+    clusters = conf.clusters_or_none()
+    if clusters is None:
         return errors
     replicated = [cluster for cluster in clusters if cluster.replicas]
     return [
@@ -54,10 +53,7 @@ def check_relations(
     app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Warn of relations between models of two clusters."""
-    try:
-        topology = registry.topology
-    except ImproperlyConfigured:  # check_settings tells
-        return []
+    topology = registry.topology_or_empty()
     if len(topology.clusters) < 2:
         return []
     configs = apps.get_app_configs() if app_configs is None else app_configs
@@ -69,11 +65,9 @@ def check_labels(
     app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Warn of apps and models that settings name and nobody has: they are somewhere else."""
-    try:
-        clusters = conf.clusters()
-    except ConfigError:  # check_settings tells
-        return []
-    return [warning for cluster in clusters for warning in _check_named(cluster)]
+    return [
+        warning for cluster in conf.clusters_or_none() or () for warning in _check_named(cluster)
+    ]
 
 
 def _check_named(cluster: ClusterConfig) -> Iterator[CheckMessage]:
@@ -113,7 +107,7 @@ def _check_model(model: type[Model], topology: Topology) -> Iterator[CheckMessag
 
 
 def _check_installed(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
-    if replicated and not conf.uses_router(ROUTER):
+    if replicated and not project.uses_router(ROUTER):
         yield Warning(
             "DATABASES has replicas, but no read goes to them.",
             hint=f"Add {ROUTER!r} to DATABASE_ROUTERS.",
@@ -122,7 +116,7 @@ def _check_installed(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
     pinning = any(
         c.read_your_writes != "off" and (c.pin_seconds or _uses_positions(c)) for c in replicated
     )
-    if pinning and not conf.uses_middleware(MIDDLEWARE):
+    if pinning and not project.uses_middleware(MIDDLEWARE):
         yield Warning(
             "Users may not see what they wrote in an earlier request.",
             hint=f"Add {MIDDLEWARE!r} near the top of MIDDLEWARE.",
@@ -131,7 +125,7 @@ def _check_installed(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
 
 
 def _check_order(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
-    for name in conf.routers_before(ROUTER) if replicated else ():
+    for name in project.routers_before(ROUTER) if replicated else ():
         yield Warning(
             f"The router {name} stands before {ROUTER!r} and is asked first: where it gives an "
             "answer, nothing is pinned or balanced.",
@@ -163,7 +157,7 @@ def _check_balance(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
 
 
 def _check_sessions(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
-    for cluster in replicated if conf.sessions_in_database() else ():
+    for cluster in replicated if project.sessions_in_database() else ():
         owns = "sessions" in cluster.apps or cluster.primary == "default"
         if owns and not {"sessions", "sessions.session"} & cluster.always_primary:
             yield Warning(

@@ -22,7 +22,8 @@ from health_check.exceptions import ServiceUnavailable, ServiceWarning
 from health_check.views import HealthCheckView
 
 from ..pooling import PoolStatus
-from ..process.health import PoolHealthMonitor, describe
+from ..process.database_pool import describe
+from ..process.health import PoolHealthMonitor
 from ..process.mappings import pools
 from ..status.document import document
 from ..status.inspection.servers import measure_lag

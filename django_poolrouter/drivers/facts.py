@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ..routing import Position
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
@@ -28,10 +30,12 @@ class ServerFacts:
     """Whether it refuses writes, as a replica should."""
     replicates: bool | None = None
     """Whether it follows another server."""
-    position: int | None = None
-    """Bytes of the replication log written (primary) or replayed (replica)."""
+    position: Position | None = None
+    """How far its replication log is written (primary) or replayed (replica)."""
     lag_s: float | None = None
-    """Seconds since the last replayed transaction, or behind the primary if it knows."""
+    """Seconds behind its primary, if it knows them."""
+    replayed_age_s: float | None = None
+    """Seconds since the last transaction that it replayed."""
     idle_limit_s: float | None = None
     """It closes connections that rest so long; None for never."""
     limits: tuple[Limit, ...] = ()

@@ -19,8 +19,8 @@ def refuse_replica(*, using: str, **kwargs: Any) -> None:
         CommandError: that names the primary.
 
     """
-    cluster = registry.topology.by_alias.get(using)
-    if cluster is not None and using != cluster.primary:
+    cluster = registry.topology.cluster_of_replica(using)
+    if cluster is not None:
         raise CommandError(
             f"{using!r} is a replica of {cluster.primary!r}, and has what that has. "
             f"Use --database={cluster.primary}."

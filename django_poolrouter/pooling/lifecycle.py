@@ -172,6 +172,10 @@ class Lifecycle:
             logger.debug("pool %s: closing a connection failed", name, exc_info=True)
 
 
+def nothing(*args: object) -> None:
+    """Do nothing: stands where no callback is wanted."""
+
+
 def why_expired(entry: Entry) -> int:
     """Return the word that counts why the entry must not be lent again."""
     return counters.CLEARED if entry.expires == CLEARED else counters.RECYCLED

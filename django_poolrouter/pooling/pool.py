@@ -29,7 +29,7 @@ from .counters import SINCE, THREAD, USES, Page, PoolStatus
 from .entry import CLEARED, EXPIRED, Entry, Lease
 from .errors import NoReset, PoolError
 from .leaks import report_leaks
-from .lifecycle import SECOND, Lifecycle, ns, why_expired
+from .lifecycle import SECOND, Lifecycle, nothing, ns, why_expired
 from .state import PoolState
 from .waiters import Permit, Waiter
 
@@ -68,8 +68,8 @@ class Pool:
         connector: Connector,
         page: Page | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
-        on_open: Callable[[Pool], object] = id,
-        on_lost: Callable[[Entry], object] = id,
+        on_open: Callable[[Pool], object] = nothing,
+        on_lost: Callable[[Entry], object] = nothing,
     ) -> None:
         self.name = name
         self.config = config

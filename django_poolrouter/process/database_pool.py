@@ -6,15 +6,17 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from django.db import Error, connections, transaction
 
 from .. import pooling, signals
-from ..errors import PoolExhausted, PoolTimeout, public
+from ..errors import PoolExhausted, PoolTimeout, in_one_line, public
 from ..pooling import Connector, Lease, Page, Pool, PoolConfig, PoolStatus
 from ..pooling.entry import Entry
+from ..pooling.lifecycle import nothing
 from ..routing import scope
+from .answers import answer_within
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -25,6 +27,7 @@ logger = logging.getLogger("django_poolrouter.pool")
 
 STATUS_KEYS = ("size", "max", "open", "checkedin", "checkedout", "overflow", "waiting")
 
+T = TypeVar("T")
 MakePage = Callable[["DatabasePool", PoolConfig], Page]
 
 
@@ -59,7 +62,7 @@ class DatabasePool:
         config: PoolConfig | None = None,
         connector: ServerConnector | None = None,
         make_page: MakePage | None = None,
-        look_after: Callable[[Pool], object] = id,
+        look_after: Callable[[Pool], object] = nothing,
     ) -> None:
         """Make the pool of ``alias``; ``registry`` is who calls this."""
         self.alias = alias
@@ -75,8 +78,7 @@ class DatabasePool:
         # there is a pool then tells them both, at no cost.
         self._watched_pool: Pool | None = None
         self._closed: list[tuple[Pool, Page]] = []
-        self.asking = threading.Lock()
-        """Held while a thread asks whether the server is well; see ``health.ask``."""
+        self._question_turn = threading.Lock()  # see ``answers.answer_within``
 
     def __repr__(self) -> str:
         return f"<DatabasePool {self.alias!r} {self._pool or 'not open'}>"
@@ -199,6 +201,21 @@ class DatabasePool:
             if not self.connector.ping(raw, timeout):
                 raise PoolTimeout(f"the server of {self.alias!r} did not answer a ping")
 
+    def answer_within(self, timeout: float, question: Callable[[float], T]) -> T:
+        """Return the answer to a question about this pool, asked from another thread.
+
+        Args:
+            timeout: seconds for everything.
+            question: called with the seconds that it may take; it must end by itself.
+
+        Raises:
+            PoolTimeout: there was no answer in time.
+            Exception: what the question raised.
+
+        """
+        name = f"poolrouter-asks-{self.alias}"
+        return answer_within(timeout, question, turn=self._question_turn, name=name)
+
     # -- end -----------------------------------------------------------------------------
 
     def clear(self) -> None:
@@ -226,7 +243,7 @@ class DatabasePool:
     def abandon(self) -> None:
         """In a forked child: make all connections harmless. Takes no lock."""
         self._lock = threading.Lock()
-        self.asking = threading.Lock()
+        self._question_turn = threading.Lock()
         pools = [pool for pool, _ in self._closed]
         for pool in [*pools, self._pool] if self._pool else pools:
             pool.abandon()
@@ -276,3 +293,16 @@ class DatabasePool:
         finally:
             if not was_open:
                 wrapper.close()
+
+
+def describe(error: BaseException, pool: DatabasePool | None) -> str:
+    """Return what went wrong in one line, without the password of the database."""
+    text = in_one_line(error)
+    if isinstance(error, KeyError) and error.args:
+        text = str(error.args[0])
+    settings = pool.connector.settings if pool and pool.connector else {}
+    options = settings.get("OPTIONS", {})
+    for password in (settings.get("PASSWORD"), options.get("password"), options.get("passwd")):
+        if isinstance(password, str) and len(password) > 2:
+            text = text.replace(password, "********")
+    return text

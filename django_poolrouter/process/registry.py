@@ -16,7 +16,7 @@ from django.db import connections
 
 from .. import conf, signals
 from ..pooling import Housekeeper, Page, PoolConfig
-from ..routing import Cluster, ClusterConfig, Monitor, OnLook, Topology
+from ..routing import Cluster, ClusterConfig, Monitor, State, Surroundings, Topology
 from ..validation import ConfigError
 from .database_pool import DatabasePool, ServerConnector
 from .replication_logs import PooledServers
@@ -37,7 +37,6 @@ NOT_IDENTITY = frozenset(
 )
 
 Settings = dict[str, Any]
-Publish = Callable[[DatabasePool, PoolConfig], Page]
 
 
 class Poolable(Protocol):
@@ -70,20 +69,46 @@ class Handle:
         return self._settings == settings and self._pid == os.getpid()
 
 
+class Publishing(Protocol):
+    """Shows the pools of this process to others, and tells what others want of it."""
+
+    def page(self, pool: DatabasePool, config: PoolConfig) -> Page:
+        """Return where a new pool keeps its figures."""
+
+    def drained(self) -> Collection[str]:
+        """Return the replicas that an operator has drained."""
+
+    def note_health(self, alias: str, state: State, lag: float | None) -> None:
+        """Show how a replica was found."""
+
+    def after_fork(self) -> None:
+        """Start over in a forked child, after its pools were dropped."""
+
+
+class Unpublished:
+    """Shows nothing: pools keep their figures in private memory."""
+
+    def page(self, pool: DatabasePool, config: PoolConfig) -> Page:
+        return Page.private(config.max)
+
+    def drained(self) -> Collection[str]:
+        return ()
+
+    def note_health(self, alias: str, state: State, lag: float | None) -> None:
+        pass
+
+    def after_fork(self) -> None:
+        pass
+
+
 class Registry:
     """Finds the pool for a database wrapper, and the topology of the clusters."""
 
     def __init__(self) -> None:
-        self.publish: Publish | None = None
-        """Makes the page for a new pool's figures; private memory where it is None."""
-        self.after_fork: list[Callable[[], None]] = []
-        """Called in a forked child, after the pools were dropped."""
-        self.drained: Callable[[], Collection[str]] = frozenset
-        """Tells which replicas an operator has taken out of routing."""
+        self.publisher: Publishing = Unpublished()
         self.first_turn: Callable[[], int] = partial(randrange, 2**16)
-        """Where a process begins to take turns: those of few reads shall not begin alike."""
-        self.note_health: OnLook = lambda alias, state, lag: None
-        """Shows to others how a replica was found."""
+        """Where a process starts to take turns: processes with few reads must not all start
+        with the same replica."""
         self._start()
 
     def _start(self) -> None:
@@ -131,16 +156,17 @@ class Registry:
             return DatabasePool(wrapper.alias, wrapper.vendor)
         try:
             config = conf.pool_config(wrapper.alias, settings)
+            if config is None:
+                return DatabasePool(wrapper.alias, wrapper.vendor)
+            connector = wrapper.make_connector(settings, config)
         except ConfigError as error:
             raise conf.improperly(error) from None
-        if config is None:
-            return DatabasePool(wrapper.alias, wrapper.vendor)
         pool = DatabasePool(
             wrapper.alias,
             wrapper.vendor,
             config,
-            wrapper.make_connector(settings, config),
-            self.publish,
+            connector,
+            self.publisher.page,
             self.housekeeper.watch,
         )
         PoolManager.register(pool)
@@ -192,21 +218,27 @@ class Registry:
             raise conf.improperly(error) from None
         return self._topology[1]
 
+    def topology_or_empty(self) -> Topology:
+        """Return the clusters; none if the settings are wrong, which the system check reports."""
+        return Topology(()) if conf.clusters_or_none() is None else self.topology
+
     def _make_topology(self, configs: Iterable[ClusterConfig]) -> Topology:
         topology = Topology(map(self._make_cluster, configs))
-        _drain(topology, self.drained())
+        _drain(topology, self.publisher.drained())
         return topology
 
     def _make_cluster(self, config: ClusterConfig) -> Cluster:
         return Cluster(
             config,
             conf.balancer(config),
-            self.in_use,
-            PooledServers() if conf.has_servers(config) else None,
-            tells_positions=conf.tells_positions(config),
-            first_turn=self.first_turn(),
-            on_change=partial(signals.tell_of_replica, config.primary),
-            on_look=self.note_health,
+            Surroundings(
+                in_use=self.in_use,
+                servers=PooledServers() if conf.has_servers(config) else None,
+                tells_positions=conf.tells_positions(config),
+                first_turn=self.first_turn(),
+                on_change=partial(signals.tell_of_replica, config.primary),
+                on_look=self.publisher.note_health,
+            ),
             # Such a read runs on no replica, and it must be found out when one is well again.
             on_fall_back=lambda cluster: self.monitor.note_use(cluster),
         )
@@ -234,8 +266,7 @@ class Registry:
             forget = getattr(wrapper, "forget_lease", None)
             if forget is not None:
                 forget()
-        for call in self.after_fork:
-            call()
+        self.publisher.after_fork()
 
     def before_fork(self) -> None:
         """Have no thread of ours running while the process is copied.
@@ -252,7 +283,7 @@ class Registry:
 
 def _drain(topology: Topology, replicas: Collection[str]) -> None:
     for cluster in topology.clusters.values():
-        cluster.drain(replicas)
+        cluster.health.drain(replicas)
 
 
 def snapshot(settings: Mapping[str, Any]) -> Settings:

@@ -66,13 +66,13 @@ class PooledLog:
 
     def written(self) -> Position | None:
         """Return where it ends; see ``routing.servers``."""
-        return self._ask(self._driver.written)
+        return self._answer(self._driver.written)
 
     def replayed(self) -> Position | None:
         """Return up to where it is replayed; see ``routing.servers``."""
-        return self._ask(self._driver.replayed)
+        return self._answer(self._driver.replayed)
 
-    def _ask(self, question: Callable[[Any, float], Position | None]) -> Position | None:
+    def _answer(self, question: Callable[[Any, float], Position | None]) -> Position | None:
         began = time.monotonic()
         try:
             return question(self._raw, ANSWER)

@@ -3,20 +3,21 @@
 Every room but ``pooling``, ``sql`` and ``validation`` may import this one.
 """
 
-from .balancers import BALANCERS, Balancer, Candidate
-from .cluster import Cluster, Decision, Topology
-from .config import ClusterConfig, ReplicaConfig, parse_clusters
+from .balancers import BALANCERS
+from .cluster import Cluster
+from .config import ClusterConfig, parse_clusters
+from .decision import Decision
 from .logs import NoReplica, NotAsked, ServerFailed
 from .monitor import Monitor
 from .positions import Position
-from .replica_health import OnLook, ReplicaHealth, State
+from .replica_health import ReplicaHealth
 from .scopes import Scope, current_scope, scope
+from .surroundings import OnLook, State, Surroundings
+from .topology import Role, Topology
 from .using import Using
 
 __all__ = [
     "BALANCERS",
-    "Balancer",
-    "Candidate",
     "Cluster",
     "ClusterConfig",
     "Decision",
@@ -25,11 +26,12 @@ __all__ = [
     "NotAsked",
     "OnLook",
     "Position",
-    "ReplicaConfig",
     "ReplicaHealth",
+    "Role",
     "Scope",
     "ServerFailed",
     "State",
+    "Surroundings",
     "Topology",
     "Using",
     "current_scope",

@@ -18,7 +18,7 @@ class Candidate:
 
     alias: str
     weight: int = 1
-    in_use: Callable[[], int] = int
+    in_use: Callable[[], int] = lambda: 0
     """Tells how many of its connections this process has leased."""
 
 

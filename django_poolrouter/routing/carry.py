@@ -20,6 +20,8 @@ from .logs import NotAsked, ServerFailed
 from .positions import MAX_STREAMS, Position
 from .scopes import Scope
 
+WallClock = Callable[[], float]
+
 # Seconds for which a position is carried: a replica that lags more than that may show a user
 # less than they wrote.
 CARRIED = 600.0
@@ -29,6 +31,8 @@ def pack(
     scope: Scope,
     clusters: Iterable[Cluster],
     in_transaction: Callable[[str], bool] = lambda primary: False,
+    *,
+    wall_clock: WallClock = time.time,
 ) -> dict[str, Any]:
     """Return what a later scope must know of this one; empty if nothing.
 
@@ -41,9 +45,10 @@ def pack(
         clusters: that may be carried.
         in_transaction: tells of a primary whether the caller is in a transaction there, in
             which it may yet write what the later scope is to see.
+        wall_clock: seconds since the epoch.
 
     """
-    now = time.time()
+    now = wall_clock()
     carried = {
         cluster.primary: _pack_one(scope, cluster, now, in_transaction(cluster.primary))
         for cluster in clusters
@@ -80,34 +85,41 @@ def _capture(scope: Scope, cluster: Cluster) -> Position | None:
     return position if position and len(position.places) <= MAX_STREAMS else None
 
 
-def unpack(carried: object, clusters: Mapping[str, Cluster], scope: Scope | None = None) -> Scope:
+def unpack(
+    carried: object,
+    clusters: Mapping[str, Cluster],
+    scope: Scope | None = None,
+    *,
+    wall_clock: WallClock = time.time,
+) -> Scope:
     """Return a scope that knows what was carried; what is not of our making counts for nothing.
 
     Args:
         carried: of any type: it came from outside.
         clusters: by their primaries; of others nothing is known any more.
         scope: to be told; a new one by default.
+        wall_clock: seconds since the epoch.
 
     """
     scope = Scope() if scope is None else scope
-    now = time.time()
+    now = wall_clock()
     for primary, value in carried.items() if isinstance(carried, dict) else ():
         cluster = clusters.get(primary)
         if cluster is None:
             continue
         if isinstance(value, float):
-            _unpack_pin(scope, cluster, value - now)
+            _unpack_pin(scope, cluster, value, now)
         elif isinstance(value, list):
             _unpack_position(scope, cluster, value, now)
     return scope
 
 
-def _unpack_pin(scope: Scope, cluster: Cluster, left: float) -> None:
+def _unpack_pin(scope: Scope, cluster: Cluster, until: float, now: float) -> None:
     # No longer than a write of this moment would pin: clocks of hosts differ.
-    left = min(left, cluster.blind_seconds)
+    left = min(until - now, cluster.blind_seconds)
     if left > 0:
         scope.pin(cluster.primary, left)
-        until = time.time() + left
+        until = now + left
         scope.brought[cluster.primary] = max(until, scope.brought.get(cluster.primary, until))
 
 
@@ -120,13 +132,13 @@ def _unpack_position(scope: Scope, cluster: Cluster, value: list[Any], now: floa
     except (ValueError, AttributeError):
         return
     for end in until:
-        _unpack_pin(scope, cluster, end - now)
+        _unpack_pin(scope, cluster, end, now)
     if not now - written_at < CARRIED:
         return
     if cluster.uses_positions:
         scope.positions[cluster.primary] = (position, min(written_at, now))
     else:
-        _unpack_pin(scope, cluster, written_at + cluster.pin_seconds - now)
+        _unpack_pin(scope, cluster, written_at + cluster.pin_seconds, now)
 
 
 def merge(*carried: object) -> dict[str, Any]:
@@ -174,12 +186,12 @@ def _is_ours(value: object) -> bool:
     return is_whole and all(isinstance(t, float) and not math.isnan(t) for t in times)
 
 
-def seconds_left(carried: Mapping[str, Any]) -> float:
+def seconds_left(carried: Mapping[str, Any], wall_clock: WallClock = time.time) -> float:
     """Return for how long what ``pack`` made is worth carrying."""
     ends = []
     for positions, pins in map(_parts, carried.values()):
         ends += [written_at + CARRIED for written_at, _ in positions] + pins
-    return float(max(ends) - time.time())
+    return float(max(ends) - wall_clock())
 
 
 def _milliseconds(seconds: float) -> float:

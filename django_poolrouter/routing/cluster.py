@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 
 from . import reasons
 from .balancers import Balancer, Candidate
 from .config import ClusterConfig
-from .logs import NoReplica, NotAsked, ServerFailed, Servers
+from .decision import Decision
+from .logs import NoReplica, NotAsked, ServerFailed
 from .prober import Prober
-from .replica_health import OnChange, OnLook, ReplicaHealth
+from .replica_health import ReplicaHealth
 from .scopes import Scope, Transaction
+from .surroundings import Surroundings, nothing
 from .using import wish
 
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Which alias a query goes to, and why."""
-
-    alias: str
-    reason: str
+NOWHERE = Surroundings()
 
 
 class Cluster:
@@ -31,13 +25,7 @@ class Cluster:
     Args:
         config: from the settings.
         balancer: chooses among the replicas.
-        in_use: tells how many connections of an alias are leased, for ``least_used``.
-        servers: the way to the servers; None where they cannot be asked.
-        tells_positions: whether the servers are of a kind that has positions.
-        first_turn: for the balancer.
-        clock: monotonic seconds.
-        on_change: called with a replica that was ejected, or, and True, is back.
-        on_look: called with a replica, its state and its lag, each time it was looked at.
+        surroundings: the process around it.
         on_fall_back: called with the cluster for each read that no replica qualifies for.
 
     """
@@ -46,15 +34,8 @@ class Cluster:
         self,
         config: ClusterConfig,
         balancer: Balancer,
-        in_use: Callable[[str], int],
-        servers: Servers | None = None,
-        *,
-        tells_positions: bool = False,
-        first_turn: int = 0,
-        clock: Callable[[], float] = time.monotonic,
-        on_change: OnChange = lambda alias, is_back: None,
-        on_look: OnLook = lambda alias, state, lag: None,
-        on_fall_back: Callable[[Cluster], object] = lambda cluster: None,
+        surroundings: Surroundings = NOWHERE,
+        on_fall_back: Callable[[Cluster], object] = nothing,
     ) -> None:
         self.config = config
         self.primary = config.primary
@@ -65,29 +46,25 @@ class Cluster:
         pins = config.read_your_writes != "off" and self.replicas
         self.pin_seconds = config.pin_seconds if pins else 0.0
         self.uses_positions = bool(
-            tells_positions and self.replicas and config.read_your_writes == "position"
+            surroundings.tells_positions and self.replicas and config.read_your_writes == "position"
         )
         # As long, where a position was wanted and is not to be had: a replica may be as far
         # behind as MAX_LAG.
         self.blind_seconds = self.pin_seconds
         if self.uses_positions:
             self.blind_seconds = max(self.pin_seconds, config.max_lag or 0.0)
-        self.health = ReplicaHealth(
-            [
-                Candidate(replica.alias, replica.weight, _in_use_of(in_use, replica.alias))
-                for replica in config.replicas
-            ],
-            config.max_lag,
-            spare_primary=config.fallback == "primary",
-            clock=clock,
-            on_change=on_change,
-            on_look=on_look,
-        )
+        self.health = ReplicaHealth(config, surroundings)
         """What this process knows of the replicas."""
-        self.prober = Prober(self.primary, self.health, servers, clock) if servers else None
+        self.prober: Prober | None = None
+        """Asks the servers; None if they cannot be asked."""
+        if surroundings.servers is not None:
+            self.prober = Prober(
+                self.primary, self.health, surroundings.servers, surroundings.clock
+            )
+        self._wall_clock = surroundings.wall_clock
         self._balancer = balancer
         self._on_fall_back = on_fall_back
-        self._turns = itertools.count(first_turn)
+        self._turns = itertools.count(surroundings.first_turn)
         self._prepare_decisions()
 
     def _prepare_decisions(self) -> None:
@@ -191,7 +168,7 @@ class Cluster:
         if self._is_over(position.epoch, self.prober):
             # Nobody can tell any more; the cluster was promoted, say.
             scope.positions.pop(self.primary, None)
-            scope.pin(self.primary, max(0.0, written_at + self.blind_seconds - time.time()))
+            scope.pin(self.primary, max(0.0, written_at + self.blind_seconds - self._wall_clock()))
             found = self.primary if scope.pinned_for(self.primary, self.pin_seconds) else alias
         else:
             found = self.prober.find(position, alias) or self.primary
@@ -235,10 +212,6 @@ class Cluster:
             return None
         return self.primary
 
-    def drain(self, drained: Collection[str]) -> None:
-        """Read from none of these replicas from now on, and from all others again."""
-        self.health.drain(drained)
-
     def take_turn(self) -> str:
         """Return the next replica, whatever the scope; the primary if there is none.
 
@@ -272,35 +245,3 @@ class Cluster:
         """A statement that may have written ran on the primary."""
         if self.pin_seconds or self.uses_positions:
             scope.note_write(self.primary, self.pin_seconds, transaction)
-
-
-class Topology:
-    """All clusters: finds the one of an alias, an app or a model."""
-
-    def __init__(self, clusters: Iterable[Cluster], default: str = "default") -> None:
-        self.clusters = {cluster.primary: cluster for cluster in clusters}
-        self.by_alias = {
-            alias: cluster for cluster in self.clusters.values() for alias in cluster.aliases
-        }
-        self.homes: dict[type, tuple[Cluster | None, bool]] = {}
-        """The owner of each model as the router found it, for it is asked for each query; and
-        whether the model is never read from a replica."""
-        self._default = self.clusters.get(default)
-        self._apps = {app: c for c in self.clusters.values() for app in c.config.apps}
-        self._models = {model: c for c in self.clusters.values() for model in c.config.models}
-
-    def owner(self, app_label: str, model_name: str) -> Cluster | None:
-        """Return the cluster that a model lives in; names of models in any case."""
-        by_model = self._models.get(f"{app_label}.{model_name}".lower()) if self._models else None
-        return by_model or self._apps.get(app_label, self._default)
-
-    def owners(self, app_label: str) -> set[str]:
-        """Return the primaries that own at least one model of an app."""
-        prefix = f"{app_label.lower()}."
-        owners = {c.primary for model, c in self._models.items() if model.startswith(prefix)}
-        whole = self._apps.get(app_label, self._default)
-        return owners | {whole.primary} if whole else owners
-
-
-def _in_use_of(in_use: Callable[[str], int], alias: str) -> Callable[[], int]:
-    return lambda: in_use(alias)

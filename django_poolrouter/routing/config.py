@@ -47,6 +47,8 @@ class ReplicaConfig:
 
     alias: str
     weight: int = 1
+    read_only: bool = True
+    """Whether its sessions refuse writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class ClusterConfig:
     models: frozenset[str] = frozenset()
     """Single models it owns, as "app_label.model_name" in lower case."""
     balancer: str | Callable[..., Any] = "round_robin"
+    balancer_place: str = f"{DEFAULTS}['BALANCER']"
+    """Where the settings name it, for messages."""
     read_your_writes: str = "position"
     pin_seconds: float = 5.0
     max_lag: float | None = 10.0
@@ -129,6 +133,8 @@ class _Entries:
         chosen = validation.check_all(
             where, entry, CLUSTER_CHECKS, self.problems, also_known=("APPS", "REPLICA_OF")
         )
+        if "BALANCER" in chosen:
+            chosen["BALANCER_PLACE"] = f"{where}['BALANCER']"
         return ClusterConfig(
             primary=alias,
             replicas=tuple(
@@ -160,7 +166,7 @@ class _Entries:
             self._add(f"{_where(alias)}[{name!r}]", "belongs to the primary's entry.", hint)
             del entry[name]
         chosen = validation.check_all(_where(alias), entry, REPLICA_CHECKS, self.problems)
-        return ReplicaConfig(alias, chosen.get("WEIGHT", 1))
+        return ReplicaConfig(alias, **{name.lower(): value for name, value in chosen.items()})
 
     def _add(self, where: str, text: str, hint: str) -> None:
         self.problems.append(Problem(where, text, hint))

@@ -4,6 +4,10 @@ The textbook formula, the age of the last replayed transaction, makes the replic
 primary seem to lag; repaired by "unless all that was received is replayed", it calls a
 replica fresh whose link is dead.  The primary's own positions have neither fault, and need
 no privilege and no heartbeat table.
+
+Lag means the same everywhere: for how many seconds, at most, a replica has lacked something that
+its primary wrote.  ``History`` tells it to a process that watches the primary, ``at_one_look``
+to one that asks both servers once.
 """
 
 from __future__ import annotations
@@ -47,3 +51,29 @@ class History:
             if replayed.reaches(position):
                 return now - seen if age else 0.0
         return None
+
+
+def at_one_look(
+    written: Position | None,
+    replayed: Position | None,
+    *,
+    told_s: float | None = None,
+    age_s: float | None = None,
+) -> float | None:
+    """Return the lag of a replica in seconds, from one question to each server.
+
+    0.0 if it has all that the primary wrote.  None if that cannot be told.
+
+    Args:
+        written: where the primary's log ended, before the replica was asked.
+        replayed: how far the replica had come.
+        told_s: seconds behind its primary, if the replica's server knows them.
+        age_s: seconds since the last transaction that it replayed: an upper bound, but only for
+            a replica that lacks something.
+
+    """
+    if written is None or replayed is None:
+        return told_s
+    if replayed.reaches(written):
+        return 0.0
+    return age_s if told_s is None else told_s

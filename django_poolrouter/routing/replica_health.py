@@ -8,17 +8,15 @@ only reads that cannot do better go there.  Whatever it is, an operator may have
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
 
 from .balancers import Candidate
+from .config import ClusterConfig
 from .lag import History
 from .positions import Position
-
-State = Literal["up", "lagging", "ejected", "drained"]
-OnChange = Callable[[str, bool], object]
-OnLook = Callable[[str, State, float | None], object]
+from .surroundings import State, Surroundings
 
 # Seconds from a failure to the next probe.
 COOL_DOWN = 3.0
@@ -48,32 +46,22 @@ class ReplicaHealth:
     """The replicas of one cluster.
 
     Args:
-        candidates: one for each, in the order of the settings.
-        max_lag: seconds; None if lag does not matter.
-        spare_primary: rather read from replicas that lag, if most do, than send all reads to
-            the primary.
-        clock: monotonic seconds.
-        on_change: called with an alias that was ejected, or, and True, is back.
-        on_look: called with an alias, its state and its lag, each time when it answered or
-            failed to.
+        config: of the cluster.
+        surroundings: the process around it.
 
     """
 
-    def __init__(
-        self,
-        candidates: Sequence[Candidate],
-        max_lag: float | None,
-        *,
-        spare_primary: bool,
-        clock: Callable[[], float],
-        on_change: OnChange,
-        on_look: OnLook,
-    ) -> None:
-        self._max_lag = max_lag
-        self._spare_primary = spare_primary
-        self._clock = clock
-        self._on_change = on_change
-        self._on_look = on_look
+    def __init__(self, config: ClusterConfig, surroundings: Surroundings) -> None:
+        candidates = [
+            Candidate(replica.alias, replica.weight, partial(surroundings.in_use, replica.alias))
+            for replica in config.replicas
+        ]
+        self._max_lag = config.max_lag
+        # Rather read from replicas that lag, if most do, than send all reads to the primary.
+        self._spare_primary = config.fallback == "primary"
+        self._clock = surroundings.clock
+        self._on_change = surroundings.on_change
+        self._on_look = surroundings.on_look
         # The lock guards all that follows, for a few instructions at a time.
         self._lock = threading.Lock()
         self._records = {candidate.alias: _Record(candidate) for candidate in candidates}

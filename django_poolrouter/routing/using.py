@@ -9,17 +9,19 @@ from functools import partial, wraps
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar, cast
 
-Role = Literal["primary", "replica"]
+from .surroundings import nothing
+
+Wish = Literal["primary", "replica"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
 # Innermost last; None stands for every cluster.
-_wishes: ContextVar[tuple[tuple[str | None, Role], ...]] = ContextVar(
+_wishes: ContextVar[tuple[tuple[str | None, Wish], ...]] = ContextVar(
     "poolrouter_wishes", default=()
 )
 
 
-def wish(cluster: str) -> Role | None:
+def wish(cluster: str) -> Wish | None:
     """Return the role that the innermost block asks for, for reads of a cluster."""
     wishes = _wishes.get()
     if not wishes:
@@ -46,7 +48,7 @@ class Using:
     __slots__ = ("_check", "_cluster", "_role")
 
     def __init__(
-        self, role: Role, cluster: str | None, check: Callable[[str], object] = str
+        self, role: Wish, cluster: str | None, check: Callable[[str], object] = nothing
     ) -> None:
         self._role = role
         self._cluster = cluster

@@ -29,10 +29,8 @@ logger = logging.getLogger("django_poolrouter.routing")
 
 def replicas_with(alias: str) -> ReplicaHealth | None:
     """Return what is known of a cluster's replicas, if the alias is one and looked after."""
-    cluster = registry.topology.by_alias.get(alias)
-    if cluster is None or cluster.prober is None or alias == cluster.primary:
-        return None
-    return cluster.health
+    cluster = registry.topology.cluster_of_replica(alias)
+    return None if cluster is None or cluster.prober is None else cluster.health
 
 
 def eject(alias: str, why: object, *, hangs: bool = False) -> None:

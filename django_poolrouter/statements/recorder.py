@@ -165,8 +165,8 @@ def _ensure_fresh_call(cursor: Any) -> None:
 
 
 def _note_call(connection: BaseDatabaseWrapper) -> None:
-    cluster = registry.topology.by_alias.get(connection.alias)
-    if cluster is not None and cluster.primary == connection.alias:
+    cluster = registry.topology.clusters.get(connection.alias)
+    if cluster is not None:
         for wrapper in connection.execute_wrappers:
             if isinstance(wrapper, StatementRecorder):
                 wrapper.note_write(cluster)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from .. import conf
 from ..pooling import PoolStatus
 from ..pooling.counters import add
-from ..validation import ConfigError
+from ..process.health import UTC_NOW
+from ..process.registry import registry
+from ..routing import Role
 from .boards import control, replica_health
 from .boards.reader import ConnectionReport, ProcessPool, ProcessReport, read_boards
 from .boards.replica_health import ReplicaState
@@ -33,8 +35,7 @@ class PoolReport:
     """
 
     alias: str
-    role: str
-    """"primary", "replica" or "standalone"."""
+    role: Role
     cluster: str | None
     vendor: str
     profile: str
@@ -62,11 +63,12 @@ class Report:
     """What could not be read, a line each."""
 
 
-def collect(alias: str | None = None) -> Report:
+def collect(alias: str | None = None, wall_clock: Callable[[], datetime] = UTC_NOW) -> Report:
     """Read the boards of all live processes and add the pools that nobody has opened.
 
     Args:
         alias: only this database.
+        wall_clock: tells the time of the report.
 
     """
     found = read_boards(conf.namespace())
@@ -75,7 +77,7 @@ def collect(alias: str | None = None) -> Report:
         for process in found.processes
     )
     return Report(
-        generated_at=datetime.now(UTC),
+        generated_at=wall_clock(),
         clock=time.monotonic(),
         host=socket.gethostname(),
         pools=tuple(_sum_up(processes, found.ended, alias)),
@@ -87,25 +89,22 @@ def collect(alias: str | None = None) -> Report:
 def _sum_up(
     processes: tuple[ProcessReport, ...], ended: Retired, wanted: str | None
 ) -> Iterator[PoolReport]:
-    roles = _roles()
+    topology = registry.topology_or_empty()
     drained = control.drained()
     for alias, database in conf.databases().items():
         backend = conf.backend(database["ENGINE"])
         if backend is None or wanted not in (None, alias):
             continue
         found = [pool for process in processes for pool in process.pools if pool.alias == alias]
-        try:
-            config = conf.pool_config(alias, database)
-        except ConfigError:  # the system check tells
-            config = None
+        config = conf.pool_config_or_none(alias, database)
         if config is None and not found:
             continue
-        role, cluster = roles.get(alias, ("standalone", None))
+        cluster = topology.by_alias.get(alias)
         statuses = [pool.status for pool in found] or [PoolStatus.unopened(config)]
         yield PoolReport(
             alias=alias,
-            role=role,
-            cluster=cluster,
+            role=topology.role(alias),
+            cluster=cluster.primary if cluster else None,
             vendor=backend.vendor,
             profile=config.profile if config else found[0].profile,
             processes=len(found),
@@ -123,15 +122,3 @@ def _state(pools: list[ProcessPool], *, drained: bool) -> str:
 
 def _counted(ended: Mapping[str, PoolStatus], alias: str) -> list[PoolStatus]:
     return [ended[alias]] if alias in ended else []
-
-
-def _roles() -> dict[str, tuple[str, str]]:
-    """Return each alias's role and cluster."""
-    try:
-        clusters = conf.clusters()
-    except ConfigError:
-        return {}
-    roles = {cluster.primary: ("primary", cluster.primary) for cluster in clusters}
-    for cluster in clusters:
-        roles.update({r.alias: ("replica", cluster.primary) for r in cluster.replicas})
-    return roles

@@ -86,12 +86,17 @@ class MySQLDriver(Driver):
         if account:
             limits.append(Limit("max_user_connections", account, "account"))
         upstream = _upstream(cursor)
+        lag = next((v for n, v in (upstream or {}).items() if n.startswith(BEHIND)), None)
+        # A replica whose replication is stopped may have everything now, and soon have nothing new.
+        is_stopped = bool(upstream) and lag is None
+        questions = replication.REPLAYED if upstream else replication.WRITTEN
         return ServerFacts(
             version,
             identity,
             read_only=bool(read_only),
             replicates=None if upstream is None else bool(upstream),
-            lag_s=next((v for n, v in (upstream or {}).items() if n.startswith(BEHIND)), None),
+            position=None if is_stopped else _position_now(connection, questions),
+            lag_s=lag,
             idle_limit_s=float(idle_limit),
             limits=tuple(limits),
         )
@@ -155,7 +160,7 @@ class MySQLDriver(Driver):
         except BaseException:
             connection.close()
             raise
-        return question.read(*(v.decode() if isinstance(v, bytes) else v for v in row))
+        return question.position(row)
 
     def diagnose(self, error: BaseException, connection: Any) -> Fault | None:
         code = error.args[0] if error.args else None
@@ -204,6 +209,16 @@ def _upstream(cursor: Any) -> dict[str, Any] | None:
             names = [column[0] for column in cursor.description]
             return dict(zip(names, cursor.fetchone() or (), strict=False))
     return None
+
+
+def _position_now(connection: Any, questions: replication.Questions) -> Position | None:
+    question = questions["MariaDB" in connection.get_server_info()]
+    cursor = connection.cursor()
+    try:
+        cursor.execute(question.sql)
+    except MySQLdb.Error:  # there is no such variable
+        return None
+    return question.position(cursor.fetchone())
 
 
 def _state(command: str, in_transaction: bool) -> str:

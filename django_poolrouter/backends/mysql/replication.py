@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ...routing import Position
 
@@ -14,6 +15,10 @@ class Question:
 
     sql: bytes
     read: Callable[..., Position | None]
+
+    def position(self, row: Iterable[Any]) -> Position | None:
+        """Return the position in the answer; None if it has none."""
+        return self.read(*(v.decode() if isinstance(v, bytes) else v for v in row))
 
 
 Questions = Mapping[bool, Question]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from django.db.backends.postgresql import base
@@ -19,6 +18,8 @@ from ..mixin import PooledDatabaseWrapper
 from . import replication
 
 if is_psycopg3:
+    from psycopg import Error
+
     from .connection import RestorableConnection
 
 # libpq's PQTRANS_*; psycopg's enumeration compares three times slower.
@@ -32,8 +33,6 @@ SELECT current_setting('server_version'),
        pg_is_in_recovery() OR
          (SELECT reset_val::bool FROM pg_settings WHERE name = 'default_transaction_read_only'),
        pg_is_in_recovery(),
-       pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
-                            ELSE pg_current_wal_insert_lsn() END, '0/0')::bigint,
        extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float,
        (SELECT nullif(setting::float, 0) / 1000 FROM pg_settings
          WHERE name = 'idle_session_timeout')
@@ -103,9 +102,25 @@ class PsycopgDriver(Driver):
 
     def inspect(self, connection: Any) -> ServerFacts:
         facts = connection.execute(INSPECT, prepare=False).fetchone()
+        version, identity, read_only, replicates, age, idle_limit = facts
         rows = connection.execute(LIMITS, prepare=False).fetchall()
-        limits = tuple(Limit(*row) for row in rows if row[1] >= 0)
-        return replace(ServerFacts(*facts), limits=limits)
+        return ServerFacts(
+            version,
+            identity,
+            read_only=read_only,
+            replicates=replicates,
+            position=self._position_now(connection, of_replica=replicates),
+            replayed_age_s=age,
+            idle_limit_s=idle_limit,
+            limits=tuple(Limit(*row) for row in rows if row[1] >= 0),
+        )
+
+    def _position_now(self, connection: Any, *, of_replica: bool) -> Position | None:
+        try:
+            row = connection.execute(replication.POSITION, prepare=False).fetchone()
+        except Error:  # a managed server that forbids it
+            return None
+        return replication.position(row, of_replica=of_replica)
 
     @staticmethod
     def refused_write(error: BaseException) -> bool:

@@ -29,7 +29,7 @@ PAGE_HEADER = 24
 FILE_HEADER = 40
 
 
-def position(row: Sequence[bytes | None], *, of_replica: bool) -> Position | None:
+def position(row: Sequence[bytes | int | None], *, of_replica: bool) -> Position | None:
     """Return the position in an answer to POSITION; None if it has none.
 
     A server that is a primary shows all that it wrote, so it may stand in for a replica,

@@ -46,7 +46,7 @@ class DjangoConnector:
         self._wrapper_class = wrapper_class
         self._alias = alias
         # Instead of a replica another server can answer.
-        is_replica = "REPLICA_OF" in settings.get("ROUTER", {})
+        is_replica = conf.replica(alias) is not None
         patience = config.ping_timeout if is_replica else config.pool_timeout
         self._connect_timeout = max(2, math.ceil(patience))
         driver: Driver = wrapper_class.driver_class()

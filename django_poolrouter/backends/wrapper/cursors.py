@@ -51,7 +51,7 @@ class LeasedCursors(WrapperState):
         self._busy += 1
         try:
             if self._can_resume and self.connection is None:
-                self._resume()
+                self._resume()  # where it cannot, the next line connects
             return super()._cursor(name)  # type: ignore[misc]  # not in the stubs
         finally:
             self._busy -= 1
@@ -70,10 +70,8 @@ class LeasedCursors(WrapperState):
 
     def _close_cursor(self, cursor: Any) -> None:
         try:
-            cursor.close()
-        except Exception:
             with self.wrap_database_errors:
-                raise
+                cursor.close()
         finally:
             known = ref(cursor)
             if known in self._holders:  # not of an earlier lease

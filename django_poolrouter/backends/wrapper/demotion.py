@@ -42,8 +42,7 @@ def clear_if_demoted(wrapper: WrapperState, lease: Lease) -> None:
     """
     try:
         driver = wrapper.driver_class()
-        cluster = registry.topology.by_alias.get(wrapper.alias)
-        if cluster is not None and cluster.primary != wrapper.alias:
+        if registry.topology.role(wrapper.alias) == "replica":
             return
         driver.rollback(lease.connection)
         # Whoever found out before has cleared, and what was opened since may be sound.

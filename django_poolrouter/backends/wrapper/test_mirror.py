@@ -63,8 +63,8 @@ class Mirror(WrapperState):
             connection_created.send(sender=self.__class__, connection=self)
 
     def _primary_in_testcase(self) -> BaseDatabaseWrapper | None:
-        cluster = registry.topology.by_alias.get(self.alias)
-        if cluster is None or cluster.primary == self.alias:
+        cluster = registry.topology.cluster_of_replica(self.alias)
+        if cluster is None:
             return None
         primary = connections[cluster.primary]
         blocks = primary.atomic_blocks

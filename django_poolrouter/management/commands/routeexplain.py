@@ -33,7 +33,7 @@ class Command(BaseCommand):
         operation = "write" if write else "read"
         with scope():
             for each in router.routers:
-                decision = _ask(each, model, operation)
+                decision = _decision_of(each, model, operation)
                 if decision is not None:
                     break
                 self.stdout.write(f"{_name(each)} gives no answer.")
@@ -60,7 +60,7 @@ def _model(label: str) -> type[Model]:
         raise CommandError(f"{error} Name it as app_label.ModelName.") from error
 
 
-def _ask(each: Any, model: type[Model], operation: str) -> Decision | None:
+def _decision_of(each: Any, model: type[Model], operation: str) -> Decision | None:
     if isinstance(each, PoolRouter):
         explain = each.explain_write if operation == "write" else each.explain_read
         return explain(model)

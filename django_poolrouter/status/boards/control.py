@@ -85,13 +85,19 @@ def _masters() -> Container[int]:
     return (os.getuid(), 0)
 
 
-def give(verb: str, alias: str, boards: Iterable[tuple[Path, int]]) -> int:
+def give(
+    verb: str,
+    alias: str,
+    boards: Iterable[tuple[Path, int]],
+    wall_clock: Callable[[], int] = time.time_ns,
+) -> int:
     """Give an instruction, and return its number.
 
     Args:
         verb: one of VERBS.
         alias: of the database.
         boards: the folder and the user of each process that is to follow it.
+        wall_clock: nanoseconds since the epoch.
 
     Raises:
         OSError: there is no place for it, or somebody holds the folder's lock.
@@ -104,7 +110,7 @@ def give(verb: str, alias: str, boards: Iterable[tuple[Path, int]]) -> int:
     if not places:
         user = os.getuid()
         places = {first_usable(user) / files.name(name, str(user), SUFFIX): user}
-    number = time.time_ns()
+    number = wall_clock()
     for path, user in places.items():
         with files.locked(path.parent, PATIENCE) as is_ours:
             if not is_ours:

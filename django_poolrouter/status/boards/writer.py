@@ -19,6 +19,7 @@ import secrets
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,10 +59,7 @@ class Publisher:
 
     def start(self) -> None:
         """Show all pools that are made from now on."""
-        self._registry.publish = self.page
-        self._registry.drained = control.drained_for_us
-        self._registry.note_health = self.note_health
-        self._registry.after_fork.append(self._after_fork)
+        self._registry.publisher = self
         # Before the pools register theirs, so it runs after they were closed.
         atexit.register(self._remove)
 
@@ -83,6 +81,10 @@ class Publisher:
             self._words.setdefault(pool.alias, []).append(page.words)
             return page
 
+    def drained(self) -> frozenset[str]:
+        """Return the replicas that this process is to leave alone; never fails."""
+        return control.drained_for_us()
+
     def note_health(self, alias: str, state: State, lag: float | None) -> None:
         """Show how a replica was found; called by whichever thread asked it."""
         for words in self._words.get(alias, ()):
@@ -102,7 +104,7 @@ class Publisher:
         logger.log(logging.DEBUG if self._has_told else logging.WARNING, "%s", what)
         self._has_told = True
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
         self._lock = threading.Lock()
         self._follower = None
         self._words = {}
@@ -216,11 +218,11 @@ def _command() -> str:
     return program
 
 
-def _started() -> float:
+def _started(wall_clock: Callable[[], float] = time.time) -> float:
     """Return when this process started, in seconds since the epoch."""
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         uptime = float(Path("/proc/uptime").read_text().split()[0])
-        return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
+        return wall_clock() - uptime + ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError):  # not Linux
-        return time.time()
+        return wall_clock()

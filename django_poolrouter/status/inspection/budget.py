@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ... import conf
-from ...validation import ConfigError
 
 if TYPE_CHECKING:
     from ...drivers.facts import Limit, ServerFacts
@@ -72,9 +71,6 @@ def _shares(
             continue
         if any(databases[other][key] != databases[alias][key] for key in same):
             continue
-        try:
-            config = conf.pool_config(other, databases[other])
-        except ConfigError:  # the system check tells
-            continue
+        config = conf.pool_config_or_none(other, databases[other])
         if config is not None:
             yield other, config.max

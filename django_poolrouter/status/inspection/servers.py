@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from ... import conf
 from ...errors import PoolError, PoolTimeout
-from ...process.health import ask, describe
+from ...process.database_pool import describe
 from ...process.mappings import pools
 from ...process.registry import registry
 from ...process.replication_logs import PooledServers
-from ...routing import NotAsked, ServerFailed
+from ...routing import NotAsked, Role, ServerFailed
+from ...routing.lag import at_one_look
 from ..report import collect
 from .budget import Budget, budgets
 from .sizing import Use, advise, observe
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from ...pooling import PoolConfig
     from ...process.database_pool import DatabasePool, ServerConnector
 
-# A record that ends where a page of the log ends lets the primary's position count the
-# next page's header already, which a replica replays only with the next record.
-PAGE_HEADER = 40
 # Seconds for all that a database is asked.
 TIMEOUT = 2.0
 
@@ -36,8 +34,8 @@ class Inspection:
     """What was found of one alias."""
 
     alias: str
-    role: str
-    """By the settings: "primary", "replica" or "standalone"."""
+    role: Role
+    """By the settings."""
     vendor: str
     server: str = ""
     found: str | None = None
@@ -75,11 +73,14 @@ def inspect(
     """
     count = processes or max(1, sum(1 for process in collect().processes if process.pools))
     use = observe(seconds) if seconds else {}
-    asked = {name: _ask(name) for name in pools if alias is None or _concerns(name, alias)}
+    wanted = [name for name in pools if alias is None or _concerns(name, alias)]
+    # Primaries first: what they write after their answer is not lag.
+    primaries_first = sorted(wanted, key=lambda name: registry.topology.role(name) == "replica")
+    asked = {name: _inspect_one(name) for name in primaries_first}
     facts = {name: found for name, (_, found) in asked.items() if found is not None}
     return [
-        _judge(inspection, facts, count, use.get(name))
-        for name, (inspection, _) in asked.items()
+        _judge(asked[name][0], facts, count, use.get(name))
+        for name in wanted
         if alias in (None, name)
     ]
 
@@ -96,14 +97,15 @@ def measure_lag(alias: str, timeout: float) -> float | None:
             cannot be asked.
 
     """
-    if _role(alias) != "replica":
+    cluster = registry.topology.cluster_of_replica(alias)
+    if cluster is None:
         raise PoolError(f"{alias!r} is not a replica")
-    primary = registry.topology.by_alias[alias].primary
-    replica, leader = (_facts(name, timeout) for name in (alias, primary))
+    # The primary first, as in ``inspect``.
+    leader, replica = (_facts(name, timeout) for name in (cluster.primary, alias))
     if replica.role == "primary":
         raise PoolError(f"{alias!r} follows no other server")
     lag = _lag(replica, leader)
-    if lag is None and replica.replicates:
+    if lag is None and replica.replicates and leader.position is not None:
         raise PoolError(f"the replication of {alias!r} is stopped")
     return lag
 
@@ -119,7 +121,7 @@ def _facts(alias: str, timeout: float) -> ServerFacts:
             return connector.inspect(raw, limit)
 
     try:
-        return ask(pool, question, timeout)
+        return pool.answer_within(timeout, question)
     except Exception as error:
         raise PoolError(f"cannot ask {alias!r}: {describe(error, pool)}") from error
 
@@ -143,14 +145,14 @@ def _machine(host: str) -> str:
     return "" if is_here else host.lower()
 
 
-def _ask(alias: str) -> tuple[Inspection, ServerFacts | None]:
+def _inspect_one(alias: str) -> tuple[Inspection, ServerFacts | None]:
     pool = pools[alias]
-    found = Inspection(alias, role=_role(alias), vendor=pool.vendor)
+    found = Inspection(alias, role=registry.topology.role(alias), vendor=pool.vendor)
     try:
         if pool.connector is None:
-            ask(pool, pool.ping, TIMEOUT)
+            pool.answer_within(TIMEOUT, pool.ping)
             return found, None
-        return ask(pool, partial(_meet, pool, pool.connector, found), TIMEOUT)
+        return pool.answer_within(TIMEOUT, partial(_meet, pool, pool.connector, found))
     except Exception as error:
         return replace(found, error=describe(error, pool)), None
 
@@ -193,13 +195,6 @@ def _judge(
         warnings=tuple(_warnings(inspection, facts[alias], limits)),
         advice=tuple(advise(use, config)) if use and config else (),
     )
-
-
-def _role(alias: str) -> str:
-    cluster = registry.topology.by_alias.get(alias)
-    if cluster is None:
-        return "standalone"
-    return "primary" if alias == cluster.primary else "replica"
 
 
 def _fault(inspection: Inspection) -> str | None:
@@ -253,19 +248,15 @@ def _tells_position(alias: str) -> bool:
             return (log.written() if alias == cluster.primary else log.replayed()) is not None
 
     try:
-        return ask(pools[alias], question, TIMEOUT)
+        return pools[alias].answer_within(TIMEOUT, question)
     except (ServerFailed, NotAsked, PoolTimeout):
         return True  # another trouble
 
 
 def _lag(replica: ServerFacts, primary: ServerFacts | None) -> float | None:
-    """Return the replica's lag in seconds.
-
-    The age of the last transaction alone would make a replica of an idle primary seem to
-    lag, and the position received alone would make one that is cut off seem fresh.
-    """
-    if replica.position is None:
-        return replica.lag_s
-    if primary is None or primary.position is None:
-        return None
-    return 0.0 if primary.position - replica.position <= PAGE_HEADER else replica.lag_s
+    return at_one_look(
+        primary.position if primary else None,
+        replica.position,
+        told_s=replica.lag_s,
+        age_s=replica.replayed_age_s,
+    )

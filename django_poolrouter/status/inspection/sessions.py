@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...drivers.facts import ServerSession
-from ...process.health import ask, describe
+from ...process.database_pool import describe
 from ...process.mappings import pools
 from ..report import ConnectionReport, ProcessPool, Report
 
@@ -31,7 +31,7 @@ def with_sessions(report: Report) -> Report:
     """
     warnings = list(report.warnings)
     used = {pool.alias for process in report.processes for pool in process.pools}
-    known = {alias: _ask(alias, warnings) for alias in sorted(used)}
+    known = {alias: _sessions_of(alias, warnings) for alias in sorted(used)}
     processes = tuple(
         replace(process, pools=tuple(_join(pool, known[pool.alias]) for pool in process.pools))
         for process in report.processes
@@ -39,7 +39,7 @@ def with_sessions(report: Report) -> Report:
     return replace(report, processes=processes, warnings=tuple(warnings))
 
 
-def _ask(alias: str, warnings: list[str]) -> Sessions | None:
+def _sessions_of(alias: str, warnings: list[str]) -> Sessions | None:
     """Return the server's sessions; None where there is no server, or no answer."""
     pool = None
     try:
@@ -47,7 +47,7 @@ def _ask(alias: str, warnings: list[str]) -> Sessions | None:
         connector = pool.connector
         if connector is None:
             return None
-        return ask(pool, partial(_sessions, connector), TIMEOUT)
+        return pool.answer_within(TIMEOUT, partial(_sessions, connector))
     except Exception as error:
         warnings.append(f"cannot ask the server of {alias!r}: {describe(error, pool)}")
         return None

@@ -29,7 +29,7 @@ from django_poolrouter.contrib.health_check import (
     PoolPressureCheck,
     ReplicaLagCheck,
 )
-from django_poolrouter.process.health import describe
+from django_poolrouter.process.database_pool import describe
 from django_poolrouter.process.registry import registry
 from tests.conftest import Vendor
 from tests.support.databases import ENGINES

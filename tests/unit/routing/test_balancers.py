@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from django_poolrouter.routing import BALANCERS, Candidate
+from django_poolrouter.routing import BALANCERS
+from django_poolrouter.routing.balancers import Candidate
 
 
 def chosen(name: str, candidates: list[Candidate], turns: int, start: int = 0) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from django_poolrouter.routing import BALANCERS, Cluster, Scope, Topology, Using, parse_clusters
+from django_poolrouter.routing.surroundings import Surroundings
 
 ENTRIES = {
     "default": {},
@@ -32,7 +33,9 @@ def topology(
     **options: Any,
 ) -> Topology:
     configs = parse_clusters(entries, options)
-    return Topology(Cluster(c, BALANCERS[str(c.balancer)], in_use) for c in configs)
+    return Topology(
+        Cluster(c, BALANCERS[str(c.balancer)], Surroundings(in_use=in_use)) for c in configs
+    )
 
 
 def cluster(entries: dict[str, Any] = ENTRIES, **options: Any) -> Cluster:
@@ -250,6 +253,6 @@ def test_own_balancer__gets_candidates_and_a_growing_turn() -> None:
         return candidates[-1]
 
     [config, _] = parse_clusters(ENTRIES, {"BALANCER": last})
-    mine = Cluster(config, last, lambda alias: 0)
+    mine = Cluster(config, last)
     assert [read(mine, Scope()) for _ in range(2)] == ["replica2"] * 2
     assert calls == [(["replica1", "replica2"], 0), (["replica1", "replica2"], 1)]

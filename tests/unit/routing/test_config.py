@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from django_poolrouter.routing import ClusterConfig, ReplicaConfig, parse_clusters
+from django_poolrouter.routing import ClusterConfig, parse_clusters
+from django_poolrouter.routing.config import ReplicaConfig
 from django_poolrouter.validation import ConfigError
 
 ROUTER = "DATABASES['{}']['ROUTER']"

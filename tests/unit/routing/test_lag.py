@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from django_poolrouter.routing import Position
-from django_poolrouter.routing.lag import History
+from django_poolrouter.routing.lag import History, at_one_look
 
 
 def at(place: int, epoch: str = "a") -> Position:
@@ -75,3 +76,31 @@ def test_lag__never_says_fresher_than_it_is(steps: list[int], replayed: int) -> 
         assert lag == 0
     else:
         assert lag is None or lag >= len(steps) - missing_since
+
+
+# -- one look at both servers ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "replayed", "told", "age", "lag"),
+    [
+        (at(100), at(100), None, 50.0, 0.0),  # an idle primary: the age means nothing
+        (at(100), at(120), None, 50.0, 0.0),
+        (at(100), at(99), None, 50.0, 50.0),
+        (at(100), at(99), 3, 50.0, 3),  # what the server knows is better than a bound
+        (at(100), at(99), None, None, None),
+        (at(100), at(120, "other"), None, 50.0, 50.0),
+        (None, at(100), None, 50.0, None),  # no one knows if it lacks anything
+        (None, at(100), 0, None, 0),
+        (at(100), None, None, 50.0, None),
+        (None, None, 7, None, 7),
+    ],
+)
+def test_lag_at_one_look(
+    written: Position | None,
+    replayed: Position | None,
+    told: float | None,
+    age: float | None,
+    lag: float | None,
+) -> None:
+    assert at_one_look(written, replayed, told_s=told, age_s=age) == lag

@@ -13,18 +13,19 @@ from django_poolrouter.routing import (
     ClusterConfig,
     Monitor,
     NoReplica,
-    ReplicaConfig,
     Scope,
     ServerFailed,
 )
 from django_poolrouter.routing.balancers import round_robin
+from django_poolrouter.routing.config import ReplicaConfig
+from django_poolrouter.routing.surroundings import Surroundings
 from tests.support.doubles import FakeServers
 from tests.support.waiting import eventually
 
 
 def cluster(servers: FakeServers | None) -> Cluster:
     config = ClusterConfig("default", (ReplicaConfig("r1"), ReplicaConfig("r2")))
-    return Cluster(config, round_robin, lambda alias: 0, servers)
+    return Cluster(config, round_robin, Surroundings(servers=servers))
 
 
 def threads() -> set[str]:
@@ -60,7 +61,9 @@ def test_monitor__starts_again_with_a_read_that_no_replica_qualifies_for(fallbac
     monitor = Monitor(interval=0.001, idle=0.0)
     servers = FakeServers(default=1, r1=1, r2=1)
     config = ClusterConfig("default", (ReplicaConfig("r1"),), fallback=fallback)
-    mine = Cluster(config, round_robin, lambda alias: 0, servers, on_fall_back=monitor.note_use)
+    mine = Cluster(
+        config, round_robin, Surroundings(servers=servers), on_fall_back=monitor.note_use
+    )
     mine.health.eject("r1")
     for read in (lambda: mine.decide_read(Scope(), lambda alias: False), mine.take_turn):
         servers.asked.clear()

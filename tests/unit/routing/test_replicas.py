@@ -15,15 +15,16 @@ from django_poolrouter.routing import (
     NoReplica,
     NotAsked,
     Position,
-    ReplicaConfig,
     ReplicaHealth,
     Scope,
     ServerFailed,
     Using,
 )
 from django_poolrouter.routing.balancers import round_robin
+from django_poolrouter.routing.config import ReplicaConfig
 from django_poolrouter.routing.prober import WAIT
 from django_poolrouter.routing.replica_health import COOL_DOWN, GRACE
+from django_poolrouter.routing.surroundings import Surroundings
 from tests.support.doubles import FakeServers, Task
 from tests.support.waiting import eventually
 
@@ -55,9 +56,10 @@ def make(servers: FakeServers, clock: Clock) -> Callable[..., Cluster]:
     def make(replicas: int = 2, **options: Any) -> Cluster:
         names = [f"r{number}" for number in range(1, replicas + 1)]
         config = ClusterConfig("default", tuple(map(ReplicaConfig, names)), **options)
-        made = Cluster(
-            config, round_robin, lambda alias: 0, servers, tells_positions=True, clock=clock
+        surroundings = Surroundings(
+            servers=servers, tells_positions=True, clock=clock, wall_clock=clock
         )
+        made = Cluster(config, round_robin, surroundings)
         assert made.prober is not None
         made.prober._sleep = clock.sleep
         return made
@@ -97,10 +99,7 @@ def test_on_look__tells_what_each_look_found(servers: FakeServers, clock: Clock)
     cluster = Cluster(
         config,
         round_robin,
-        lambda alias: 0,
-        servers,
-        clock=clock,
-        on_look=lambda *found: told.append(found),
+        Surroundings(servers=servers, clock=clock, on_look=lambda *found: told.append(found)),
     )
     look(cluster)
     assert told.pop() == ("r1", "up", 0.0)
@@ -293,15 +292,15 @@ def test_drained_replica__is_not_read_until_it_is_taken_in_again(
 ) -> None:
     scope = Scope()
     assert cluster.decide_read(scope, never).alias == "r1"
-    cluster.drain({"r1"})
+    cluster.health.drain({"r1"})
     assert cluster.health.state("r1") == "drained"
     assert {cluster.decide_read(scope, never).alias for _ in range(3)} == {"r2"}
     assert {cluster.take_turn() for _ in range(3)} == {"r2"}
     look(cluster, "r1")
     assert servers.asked == []  # it may be under repair
-    cluster.drain({"r1", "r2"})
+    cluster.health.drain({"r1", "r2"})
     assert cluster.take_turn() == "default"
-    cluster.drain(())
+    cluster.health.drain(())
     assert ready(cluster.health) == ["r1", "r2"]
 
 
@@ -407,11 +406,13 @@ def test_position__is_not_waited_for_where_replicas_lag(
     assert clock.now == began
 
 
-def test_position__of_a_history_that_is_over_pins(cluster: Cluster, servers: FakeServers) -> None:
+def test_position__of_a_history_that_is_over_pins(
+    cluster: Cluster, servers: FakeServers, clock: Clock
+) -> None:
     servers.epoch = "b"
     look(cluster)
-    for age, found in ((1, "default"), (9, "default"), (11, "r1")):
-        scope = wanting(at(50), time.time() - age)
+    for age, found in ((1, "default"), (9, "default"), (10, "r1")):
+        scope = wanting(at(50), clock.now - age)
         assert cluster.choose_caught_up(scope, "r1").alias == found
         assert scope.positions == {}
 

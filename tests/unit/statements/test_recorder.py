@@ -29,7 +29,7 @@ class Connection:
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Any:
     entries = {"default": {}, "replica1": {"REPLICA_OF": "default"}}
     [config] = parse_clusters(entries, {})
-    cluster = Cluster(config, BALANCERS["round_robin"], lambda alias: 0)
+    cluster = Cluster(config, BALANCERS["round_robin"])
     monkeypatch.setattr(Registry, "topology", Topology([cluster]))
     return lambda alias: StatementRecorder(Connection(alias))  # type: ignore[arg-type]
 
