@@ -300,7 +300,7 @@ def test_lag__that_cannot_be_told_is_a_failure(use_databases: Any, tmp_path: Pat
     sqlite = {"ENGINE": ENGINES["sqlite"], "NAME": tmp_path / "db"}
     use_databases({"default": sqlite, "replica": {**sqlite, "ROUTER": {"REPLICA_OF": "default"}}})
     assert failure(ReplicaLagCheck("replica")) == (
-        "ServiceUnavailable: replica: the server does not tell its lag"
+        "ServiceUnavailable: replica: the server does not report its lag"
     )
 
 
