@@ -73,7 +73,7 @@ def use(seeded: Shop, use_databases: Any) -> Iterator[Callable[..., Shop]]:
 
 
 def known() -> ReplicaHealth:
-    return registry.topology.clusters["default"].known
+    return registry.topology.clusters["default"].health
 
 
 def read() -> str:
@@ -406,7 +406,7 @@ def test_recovery_conflict__is_repeated_on_another_replica_that_stays_in_service
             with scope(), witness() as ran:
                 current_scope().choose("default", "replica1")
                 assert len(books[:3]) == 3
-            return [*ran.aliases, registry.topology.clusters["default"].known.state("replica1")]
+            return [*ran.aliases, registry.topology.clusters["default"].health.state("replica1")]
         finally:
             connections.close_all()
 

@@ -100,7 +100,7 @@ def test_replica__that_is_ejected_and_comes_back_is_told_of(
     replica = server.database(ROUTER={"REPLICA_OF": "default"})
     use_databases({"default": server.database(), "replica": replica})
     ejected, restored = heard(replica_ejected), heard(replica_restored)
-    known = registry.topology.clusters["default"].known
+    known = registry.topology.clusters["default"].health
     for _ in range(2):
         known.eject("replica")
     assert [(event["alias"], event["cluster"]) for event in ejected] == [("replica", "default")]
