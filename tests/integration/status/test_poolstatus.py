@@ -18,7 +18,7 @@ from tests.conftest import Vendor
 from tests.support.databases import ENGINES
 from tests.support.host import INTERRUPTIBLE, Host
 from tests.support.waiting import eventually
-from tests.unit.status.test_garbage import BOARDS, ORDERS, RETIRED
+from tests.unit.status.test_garbage import BOARDS, INSTRUCTIONS, RETIRED
 
 
 def test_poolstatus__lists_every_live_process(host: Host) -> None:
@@ -293,11 +293,11 @@ def test_garbage_in_the_folder__is_passed_over(host: Host) -> None:
     def spoil() -> None:
         for number, content in enumerate(BOARDS.values()):
             (folder / f"{project}-{number}_ffff.board").write_bytes(content)
-        for suffix, contents in (("retired", RETIRED), ("orders", ORDERS)):
+        for suffix, contents in (("retired", RETIRED), ("control", INSTRUCTIONS)):
             for number, content in enumerate(contents.values()):
                 (folder / f"{project}-{number}.{suffix}").write_bytes(content)
 
-    for suffix in ("board", "retired", "orders"):
+    for suffix in ("board", "retired", "control"):
         os.mkfifo(folder / f"{project}-99_aa.{suffix}")
     spoil()
     workers.append(host.worker().do("take"))

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from tests.support.doubles.tasks import LIMIT
+from tests.support.waiting import LIMIT
 
 
 class ConnectFailed(Exception):

@@ -16,7 +16,7 @@ from typing import Any
 from django_poolrouter.pooling.waiters import Waiter, WaitQueue
 from tests.support.doubles.clock import ManualClock
 from tests.support.doubles.connector import ConnectFailed, FakeConnection, FakeConnector, Killed
-from tests.support.doubles.tasks import LIMIT
+from tests.support.waiting import LIMIT
 
 SWITCH = "switch"
 END = "end"
