@@ -99,12 +99,13 @@ def test_locks__are_held_by_greenlets_not_by_their_thread(run: Any) -> None:
     run("""
 from django_poolrouter.pooling.waiters import Waiter
 from django_poolrouter.process.registry import registry
+from tests.support.insides import state_of
 def is_free(lock):
     if lock.acquire(False):
         lock.release()
         return True
 use_once()
-held = [pool._lock, pool._pool._state.lock, registry._lock, registry.housekeeper._lock]
+held = [pool._lock, state_of(pool._pool).lock, registry._lock, registry.housekeeper._lock]
 for lock in held:
     lock.acquire()
 for lock in [*held, Waiter(0)._event]:

@@ -131,7 +131,8 @@ def test_signal__does_not_deadlock_on_a_lock_of_the_interrupted_code(start: Any)
     process = start(
         "import django_poolrouter.process.shutdown as ending; ending.PATIENCE = 0.2\n"
         "PoolManager.setup_signal_handlers()\n"
-        "with pool._pool._state.lock:\n"
+        "from tests.support.insides import state_of\n"
+        "with state_of(pool._pool).lock:\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    time.sleep(30)\n"
     )
