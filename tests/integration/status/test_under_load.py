@@ -36,6 +36,8 @@ SECONDS = float(os.environ.get("POOLROUTER_LOAD_SECONDS", "3"))
 AROUND = 0.25
 # Samples that there are at least, however slow the machine is.
 FEWEST = 5
+# Seconds within which a killed process leaves the list: the load takes the processor, too.
+PATIENCE = 10.0
 GUNICORN = ("gunicorn", "tests.support.loadsite.wsgi", "--workers=3", "--no-control-socket")
 KINDS = {
     "gthread": (*GUNICORN, "--threads=4"),
@@ -274,7 +276,7 @@ def assert_killed_is_gone_and_stopped_is_not(site: Site) -> None:
     assert documents[-1] not in listed
     last = max((datetime.fromisoformat(d["generated_at"]).timestamp() for d in listed), default=0)
     took = last - ended
-    assert took < 1, f"still there after {took:.1f} s"
+    assert took < PATIENCE, f"still there after {took:.1f} s"
 
 
 def lives(pid: int) -> bool:

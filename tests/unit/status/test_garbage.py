@@ -172,8 +172,30 @@ def test_clearing__reads_no_board_of_the_living(
     assert read == ["board"]
 
 
-def test_clearing__never_fails(folder: Path) -> None:
+def test_clearing__makes_no_folder(folder: Path) -> None:
     clear_away(folder / "nowhere", "shop")
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [OSError("the disk is broken"), ValueError("our mistake")])
+def test_clearing__never_fails(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Any
+) -> None:
+    """It leaves boards that it cannot count to the next process that clears."""
+    boards = [folder / f"shop-{number}_aa.board" for number in (1, 2)]
+    for board in boards:
+        board.write_bytes(HEADER + segment())
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch, caplog.at_level("DEBUG", "django_poolrouter.status"):
+        patch.setattr(totals, "fold", fail)
+        clear_away(folder, "shop")
+    assert sorted(folder.glob("*.board")) == boards
+    assert f"stay in {folder}: {error}" in caplog.text
+    clear_away(folder, "shop")
+    assert list(folder.glob("*.board")) == []
 
 
 @pytest.mark.parametrize("content", RETIRED.values(), ids=RETIRED)
