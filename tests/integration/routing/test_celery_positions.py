@@ -15,14 +15,15 @@ from django.db import connections, transaction
 
 from django_poolrouter import scope
 from tests.support.databases import configured
+from tests.support.skips import require_package
 from tests.support.testapp.replicated import Shop
 from tests.support.testapp.shop.models import Author
 from tests.support.testapp.site import PORT
 
-pytest.importorskip("celery")
-from celery import signals
+require_package("celery")
+from celery import signals  # noqa: E402
 
-from django_poolrouter.contrib.celery.hooks import HEADER
+from django_poolrouter.contrib.celery.hooks import HEADER  # noqa: E402
 
 
 @pytest.fixture(scope="module", params=["postgresql", "mariadb"])

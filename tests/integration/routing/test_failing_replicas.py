@@ -26,8 +26,8 @@ from tests.servers import (
     FaultProxy,
     MariadbCluster,
     PostgresqlCluster,
-    ServersMissing,
 )
+from tests.servers.fixtures import started
 from tests.support.doubles import Task
 from tests.support.testapp.replicated import Shop
 from tests.support.testapp.shop.models import Author
@@ -45,12 +45,8 @@ KINDS = {"postgresql": PostgresqlCluster, "mariadb": MariadbCluster}
 @pytest.fixture(scope="module", params=KINDS)
 def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
     """A shop whose servers run again after each test of this module."""
-    request.getfixturevalue(request.param)  # skips, or fails, where there are no servers
-    try:
-        with KINDS[request.param](2) as servers:
-            yield Shop(request.param, servers)
-    except ServersMissing as missing:
-        pytest.skip(str(missing))
+    with started(KINDS[request.param](2)) as servers:
+        yield Shop(request.param, servers)
 
 
 @pytest.fixture(scope="module")
@@ -567,15 +563,12 @@ def test_scope__that_wrote_stays_on_the_primary_until_its_end(use: Any) -> None:
 
 
 @pytest.fixture
-def own_shop(
-    request: pytest.FixtureRequest,
-) -> Iterator[Callable[[str], Shop]]:
+def own_shop() -> Iterator[Callable[[str], Shop]]:
     """Start servers of this kind for one test, which may break them for good."""
     with ExitStack() as stack:
 
         def start(kind: str) -> Shop:
-            request.getfixturevalue(kind)  # skips, or fails, where there is none
-            return Shop(kind, stack.enter_context(KINDS[kind](2)))
+            return Shop(kind, stack.enter_context(started(KINDS[kind](2))))
 
         yield start
 

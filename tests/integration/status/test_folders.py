@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.fixtures import NOT_TESTED
 from tests.support.host import ROOT, Host
+from tests.support.skips import NOT_TESTED
 
 Mount = Callable[..., Path]
 

@@ -8,8 +8,8 @@ import signal
 
 import pytest
 
-from tests.servers.fixtures import NOT_TESTED
 from tests.support.host import Host
+from tests.support.skips import NOT_TESTED
 from tests.support.waiting import eventually
 
 

@@ -16,16 +16,15 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.servers.fixtures import NOT_TESTED
 from tests.support.databases import ENGINES
 from tests.support.host import INTERRUPTIBLE
+from tests.support.skips import require_package
 from tests.support.waiting import eventually
 from tests.support.web import ROOT, listening, running, visited
 
@@ -204,8 +203,7 @@ def test_poolstatus__agrees_with_the_server(
     kind: str, environment: dict[str, str], server: Server, tmp_path: Path
 ) -> None:
     program = "gevent" if kind == "gevent" else KINDS[kind][0]
-    if find_spec(program) is None:
-        pytest.skip(f"{NOT_TESTED}{program} is not installed")
+    require_package(program)
     if kind == "preload":
         environment["USE_BEFORE_FORK"] = "1"
     site = Site(kind, environment, tmp_path)
