@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from ...drivers.driver import Driver
+from .overrides import Overrides
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as _Base
@@ -15,6 +16,19 @@ if TYPE_CHECKING:
     from ...process.registry import Handle
 else:
     _Base = object
+
+
+# Attributes that a block has set on the wrapper.  Connecting would clear or act on them.
+BLOCK = (
+    "atomic_blocks",
+    "autocommit",
+    "commit_on_exit",
+    "in_atomic_block",
+    "needs_rollback",
+    "run_commit_hooks_on_set_autocommit_on",
+    "run_on_commit",
+    "savepoint_ids",
+)
 
 
 class WrapperState(_Base):
@@ -43,6 +57,8 @@ class WrapperState(_Base):
         self._lease: Lease | None = None
         self._informed_by: DatabasePool | None = None
         """The pool whose facts were copied to this wrapper."""
+        self._overrides: Overrides = Overrides.none()
+        """Methods of Django that this wrapper's class overrides, or that a tool has patched."""
         self._is_broken = False
         """Whether the pool must close the connection at checkin."""
         self.was_refused = False
