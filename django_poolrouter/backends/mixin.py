@@ -23,8 +23,10 @@ from .wrapper.connector import DjangoConnector, with_password
 from .wrapper.creation import PooledCreation
 from .wrapper.cursors import LeasedCursors, PooledSchemaEditor
 from .wrapper.demotion import ErrorWatch, clear_if_demoted
+from .wrapper.driver_choice import driver_for
 from .wrapper.late_transaction import LateTransaction
 from .wrapper.overrides import kept_open, overrides_of, refusals
+from .wrapper.state import WrapperState
 from .wrapper.test_mirror import Mirror
 
 if TYPE_CHECKING:
@@ -47,6 +49,11 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
                 f"{cls.__module__}.{cls.__qualname__}: name PooledDatabaseWrapper first among its "
                 "bases. Behind Django's backend it changes nothing."
             )
+        names_driver = any(
+            "driver_class" in vars(kind) for kind in cls.__mro__[:-1] if kind is not WrapperState
+        )
+        if not names_driver and hasattr(cls, "Database"):
+            cls.driver_class = driver_for(cls.Database)
         for name, ours in (
             ("creation_class", PooledCreation),
             ("SchemaEditorClass", PooledSchemaEditor),
@@ -86,8 +93,18 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         return DjangoConnector(type(self), self.alias, settings, config)
 
     def can_be_pooled(self) -> bool:
-        """Tell whether this is a real database, and not Django's no-database connection."""
-        return self.settings_dict["NAME"] is not None and self.alias != NO_DB_ALIAS
+        """Tell whether this is a real database, and not Django's no-database connection.
+
+        An in-memory database of SQLite is gone when its connection closes.
+        """
+        if self.settings_dict["NAME"] is None or self.alias == NO_DB_ALIAS:
+            return False
+        return not (hasattr(self, "is_in_memory_db") and self.is_in_memory_db())
+
+    def ensure_timezone(self) -> bool:
+        """Replace all connections, so that they use the time zone that Django's tests set."""
+        registry.dispose(self.alias)  # not close_pool(): it does nothing in forked children
+        return bool(super().ensure_timezone())
 
     def close_pool(self) -> None:
         """Close idle connections and forget the pool.  In a forked child, do nothing.

@@ -20,8 +20,11 @@ class LateTransaction(WrapperState):
     """
 
     def may_begin_late(self) -> bool:
-        """Tell whether beginning a transaction at its first statement makes no difference."""
-        return True
+        """Tell whether beginning a transaction at its first statement makes no difference.
+
+        In SQLite's other modes, the database is locked as soon as the block is entered.
+        """
+        return self.settings_dict["OPTIONS"].get("transaction_mode") in (None, "DEFERRED")
 
     def _can_wait(self) -> bool:
         return bool(

@@ -136,8 +136,8 @@ class _KeptOpen:
     def __init__(self, connection: Any) -> None:
         vars(self)["_connection"] = connection
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
         return type(self._connection)
 
     def __getattr__(self, name: str) -> Any:

@@ -37,16 +37,15 @@ class WrapperState(_Base):
     # -- set by a vendor -----------------------------------------------------------------
 
     driver_class: type[Driver] = Driver
+    """What the pool does with raw connections; found by the class's ``Database`` if not set."""
     pool_facts: tuple[str, ...] = ()
     """Names of attributes that opening a connection sets on a wrapper, the same for the whole
-    pool.  A checkout copies them to its wrapper."""
+    pool, besides ``Driver.facts``.  A checkout copies them to its wrapper."""
     parameters_are_facts = False
-    """Whether ``pool_facts`` names everything that ``get_connection_params()`` sets on a
-    wrapper.  Then a checkout need not call it."""
-    pool_parameters: dict[str, Any] = {}
-    """Default parameters of the driver for a pool's connections.  The settings override them."""
-    connect_timeout_option = ""
-    """The driver's parameter that limits how long a connect may take, in whole seconds."""
+    """Whether the facts name everything that ``get_connection_params()`` sets on a wrapper.
+    Then a checkout need not call it."""
+    pool = None
+    """Switches off Django's own pool, which reads the same option."""
     pooled = True
 
     # -- changed by a lease --------------------------------------------------------------
