@@ -20,13 +20,11 @@ from ..statements import failover
 from ..statements.recorder import record_calls, record_statements, stand_in
 from .wrapper import thread_end
 from .wrapper.connector import DjangoConnector, with_password
-from .wrapper.creation import PooledCreation
-from .wrapper.cursors import LeasedCursors, PooledSchemaEditor
+from .wrapper.cursors import LeasedCursors
 from .wrapper.demotion import ErrorWatch, clear_if_demoted
-from .wrapper.driver_choice import driver_for
 from .wrapper.late_transaction import LateTransaction
-from .wrapper.overrides import kept_open, overrides_of, refusals
-from .wrapper.state import WrapperState
+from .wrapper.overrides import kept_open, opened_before, overrides_of, refusals
+from .wrapper.recipe import complete
 from .wrapper.test_mirror import Mirror
 
 if TYPE_CHECKING:
@@ -44,23 +42,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if BaseDatabaseWrapper in cls.__mro__ and cls.connect is BaseDatabaseWrapper.connect:
-            raise ImproperlyConfigured(
-                f"{cls.__module__}.{cls.__qualname__}: name PooledDatabaseWrapper first among its "
-                "bases. Behind Django's backend it changes nothing."
-            )
-        names_driver = any(
-            "driver_class" in vars(kind) for kind in cls.__mro__[:-1] if kind is not WrapperState
-        )
-        if not names_driver and hasattr(cls, "Database"):
-            cls.driver_class = driver_for(cls.Database)
-        for name, ours in (
-            ("creation_class", PooledCreation),
-            ("SchemaEditorClass", PooledSchemaEditor),
-        ):
-            stock = getattr(cls, name)
-            if stock is not None and not issubclass(stock, ours):
-                setattr(cls, name, type(stock.__name__, (ours, stock), {}))
+        complete(cls)
 
     @property
     def database_pool(self) -> DatabasePool | None:
@@ -210,35 +192,18 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             self._inform(pool)
 
     def _connect_through_django(self, pool: DatabasePool) -> None:
-        """Check out within Django's ``connect()``, so that overrides and patches of it run.
-
-        Django's method calls three others to open and set up a connection.  Meanwhile ours stand
-        in for them on this wrapper: the pool ran the class's own when it opened the connection.
-        """
+        """Check out within Django's ``connect()``, so that overrides and patches of it run."""
 
         def get_new_connection(conn_params: dict[str, Any]) -> Any:
             self._take(self._wait_for_lease(pool, time.monotonic()), pool)
             return self.connection
 
-        def set_autocommit(autocommit: bool) -> None:
-            if not autocommit:
-                type(self).set_autocommit(self, autocommit)
-
-        stand_ins = {
-            "get_new_connection": get_new_connection,
-            "set_autocommit": set_autocommit,
-            "init_connection_state": lambda: None,
-        }
-        own = {name: vars(self)[name] for name in stand_ins if name in vars(self)}
-        vars(self).update(stand_ins)
         self._busy += 1
         try:
-            super().connect()
+            with opened_before(self, get_new_connection):
+                super().connect()
         finally:
             self._busy -= 1
-            for name in stand_ins:
-                del vars(self)[name]
-            vars(self).update(own)
         if self._lease is None:
             raise ImproperlyConfigured(
                 f"connect() of {type(self)!r} did not call super().connect(), so {self.alias!r} "

@@ -208,6 +208,8 @@ def states(use_databases: Any, database: dict[str, Any]) -> list[Any]:
         insert(2)
         found.append([len(connection.savepoint_ids), connection.in_atomic_block, look_count])
     look()
+    connection.close()
+    pools.dispose_all()
     return found
 
 

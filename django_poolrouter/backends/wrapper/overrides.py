@@ -9,7 +9,7 @@ each lease, and stock classes do not pay for it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -128,6 +128,33 @@ def _leads_to_django(method: Any) -> bool:
     if code is None or code.co_freevars not in ((), ("__class__",)):
         return True
     return not WAYS_TO_CONNECT.isdisjoint(code.co_names)
+
+
+@contextmanager
+def opened_before(wrapper: Any, get_new_connection: Callable[[Any], Any]) -> Iterator[None]:
+    """Let a block run Django's ``connect()`` for a connection that the pool has opened before.
+
+    Django's method calls three others to open and set up a connection.  Meanwhile ours stand in
+    for them on this wrapper, and win over those of its class.
+    """
+
+    def set_autocommit(autocommit: bool) -> None:
+        if not autocommit:
+            type(wrapper).set_autocommit(wrapper, autocommit)
+
+    stand_ins = {
+        "get_new_connection": get_new_connection,
+        "set_autocommit": set_autocommit,
+        "init_connection_state": lambda: None,
+    }
+    own = {name: vars(wrapper)[name] for name in stand_ins if name in vars(wrapper)}
+    vars(wrapper).update(stand_ins)
+    try:
+        yield
+    finally:
+        for name in stand_ins:
+            del vars(wrapper)[name]
+        vars(wrapper).update(own)
 
 
 class _KeptOpen:
