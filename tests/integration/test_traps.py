@@ -305,8 +305,8 @@ def test_trap_08__content_types_are_never_made_on_a_replica(shop: Site) -> None:
         with pytest.raises(Error, match=REFUSED) as caught:
             Note(text="x", target=tag)
         assert caught.value.__notes__ == [
-            f"{tag._state.db!r} is a replica of 'default'. Name no database, so that the router "
-            "chooses it, or name 'default'."
+            f"{tag._state.db!r} is a replica of 'default'. Do not name a database, so that the "
+            "router chooses it, or name 'default'."
         ]
         count = ContentType.objects.using("default").filter(app_label="shop", model="tag").count()
         assert count == 0
@@ -524,7 +524,7 @@ def test_trap_12__raw_sql_that_writes_is_refused_and_the_error_says_what_to_do(
     with pytest.raises(Error, match=REFUSED) as caught:
         list(Tag.objects.raw("DELETE FROM shop_tag WHERE id = -1 RETURNING *"))
     [note] = caught.value.__notes__
-    assert "is a replica of 'default'. Name no database" in note
+    assert "is a replica of 'default'. Do not name a database" in note
     with using_primary():
         assert list(Tag.objects.raw("DELETE FROM shop_tag WHERE id = -1 RETURNING *")) == []
 
