@@ -187,7 +187,10 @@ def _boards(folder: Path, namespace: str, found: Found, *, living: bool) -> Iter
 
 
 def _read_board(path: Path, *, living: bool) -> _Board | None:
-    """Return what a board says; None if its process lives and it is not wanted or not readable."""
+    """Return what a board says; None if its process lives and its format is another.
+
+    Without ``living``, also None for every live process.
+    """
     descriptor = files.opened(path)
     with ExitStack() as stack:
         stack.callback(os.close, descriptor)
