@@ -131,7 +131,8 @@ def test_server__that_closes_idle_connections_early_is_a_warning(site: Site) -> 
         options = {"init_command": "SET SESSION wait_timeout = 60"}
     site.point("SERVER", "primary", MORE_OPTIONS=options)
     [warning] = site.check("--database", "default")["default"]["warnings"]
-    assert "idle for 60 s, but max_idle is 600: set it below 60" in warning
+    assert "idle for 60 s, but max_idle is 600" in warning
+    assert warning.endswith("set it below 60")
 
 
 def test_connections_kept_for_min_idle__are_closed_by_their_age_alone(site: Site) -> None:
