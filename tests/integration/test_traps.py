@@ -442,7 +442,7 @@ def test_trap_10__relations_within_a_cluster_only(shop: Site) -> None:
 @pytest.mark.parametrize("alias", ["replica1", "orders1"])
 def test_trap_11__migrate_and_dumpdata_of_a_replica_are_refused(shop: Site, alias: str) -> None:
     primary = {"replica1": "default", "orders1": "orders"}[alias]
-    told = f"'{alias}' is a replica of '{primary}', and has what that has. "
+    told = f"'{alias}' is a replica of '{primary}' and replays its changes. "
     for command in ("migrate", "dumpdata"):
         with pytest.raises(CommandError, match=f"{told}Use --database={primary}."):
             call_command(command, database=alias, verbosity=0)
