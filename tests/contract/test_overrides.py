@@ -438,8 +438,3 @@ def test_override__that_is_a_coroutine_function_is_refused(vendor: Vendor) -> No
     made: Any = wrapper_with(IsAsync, vendor, "behind")
     [told] = made.refusals()
     assert "IsAsync.close is a coroutine function" in told
-
-
-def test_mixin__behind_django_is_refused(vendor: Vendor) -> None:
-    with pytest.raises(ImproperlyConfigured, match="PooledDatabaseWrapper first"):
-        type("DatabaseWrapper", (stock_wrapper(vendor.name), PooledDatabaseWrapper), {})
