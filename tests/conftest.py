@@ -40,7 +40,14 @@ class Vendor:
         return {"ENGINE": ENGINES[self.name], **self.settings, "OPTIONS": options, **changes}
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+# The fixtures of servers are requested by name, so these tests are marked here.
+ON_SERVERS = (
+    pytest.param("postgresql", marks=pytest.mark.postgresql),
+    pytest.param("mariadb", marks=pytest.mark.mysql),
+)
+
+
+@pytest.fixture(params=["sqlite", *ON_SERVERS])
 def vendor(request: pytest.FixtureRequest, tmp_path: Path) -> Vendor:
     """Each kind of database in turn, with a database for tests that run one by one."""
     if request.param == "sqlite":
@@ -48,7 +55,7 @@ def vendor(request: pytest.FixtureRequest, tmp_path: Path) -> Vendor:
     return Vendor(request.param, request.getfixturevalue(f"{request.param}_database"))
 
 
-@pytest.fixture(params=["postgresql", "mariadb"])
+@pytest.fixture(params=ON_SERVERS)
 def server(request: pytest.FixtureRequest) -> Vendor:
     """Each kind of database that is a server, with sessions and passwords."""
     name = request.param.removesuffix("_tls")
