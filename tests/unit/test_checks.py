@@ -562,9 +562,7 @@ def test_positions__that_cannot_be_had_are_told_of(setup: Setup) -> None:
     assert "reads stay on the primary for PIN_SECONDS (5 s)" in message.msg
 
 
-@pytest.mark.parametrize(
-    "kind", ["postgresql", pytest.param("mariadb", marks=with_mysqlclient)]
-)
+@pytest.mark.parametrize("kind", ["postgresql", pytest.param("mariadb", marks=with_mysqlclient)])
 def test_positions__that_can_be_had_are_not_told_of(setup: Setup, kind: str) -> None:
     for database in setup.databases.values():
         database["ENGINE"] = ENGINES[kind]
