@@ -60,7 +60,7 @@ types:
 full: matrix hammer conformance
 
 matrix:
-	PYTHON=$(PYTHON) scripts/tox run-parallel --parallel 2 -m matrix
+	PYTHON=$(PYTHON) scripts/lanes -m matrix
 
 hammer:
 	@$(SETUP) test
