@@ -40,8 +40,7 @@ demo:
 
 quick:
 	@$(SETUP) quick
-	$(PY) -m pytest -n auto --maxprocesses 4 -m "not postgresql and not mysql" \
-		tests/unit tests/contract $(ARGS)
+	$(PY) -m pytest -n auto --maxprocesses 4 -k "unit or sqlite" tests/unit tests/contract $(ARGS)
 
 test:
 	@$(SETUP) test

@@ -40,14 +40,7 @@ class Vendor:
         return {"ENGINE": ENGINES[self.name], **self.settings, "OPTIONS": options, **changes}
 
 
-# The fixtures of servers are requested by name, so these tests are marked here.
-ON_SERVERS = (
-    pytest.param("postgresql", marks=pytest.mark.postgresql),
-    pytest.param("mariadb", marks=pytest.mark.mysql),
-)
-
-
-@pytest.fixture(params=["sqlite", *ON_SERVERS])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def vendor(request: pytest.FixtureRequest, tmp_path: Path) -> Vendor:
     """Each kind of database in turn, with a database for tests that run one by one."""
     if request.param == "sqlite":
@@ -55,7 +48,7 @@ def vendor(request: pytest.FixtureRequest, tmp_path: Path) -> Vendor:
     return Vendor(request.param, request.getfixturevalue(f"{request.param}_database"))
 
 
-@pytest.fixture(params=ON_SERVERS)
+@pytest.fixture(params=["postgresql", "mariadb"])
 def server(request: pytest.FixtureRequest) -> Vendor:
     """Each kind of database that is a server, with sessions and passwords."""
     name = request.param.removesuffix("_tls")
