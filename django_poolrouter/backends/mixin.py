@@ -1,4 +1,4 @@
-"""What makes a Django database backend a pooled one."""
+"""The class that gives a Django database backend its pool."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import time
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from django.db.backends.base.base import NO_DB_ALIAS
+from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.db.utils import InterfaceError, OperationalError
 from django.utils.asyncio import async_unsafe
@@ -19,10 +20,11 @@ from ..statements import failover
 from ..statements.recorder import record_calls, record_statements, stand_in
 from .wrapper import thread_end
 from .wrapper.connector import DjangoConnector, with_password
-from .wrapper.creation import PooledCreation
-from .wrapper.cursors import LeasedCursors, PooledSchemaEditor
+from .wrapper.cursors import LeasedCursors
 from .wrapper.demotion import ErrorWatch, clear_if_demoted
 from .wrapper.late_transaction import LateTransaction
+from .wrapper.overrides import kept_open, opened_before, overrides_of, refusals
+from .wrapper.recipe import complete
 from .wrapper.test_mirror import Mirror
 
 if TYPE_CHECKING:
@@ -31,26 +33,20 @@ if TYPE_CHECKING:
 
 
 class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
-    """Stand before a backend's DatabaseWrapper: its connections come from a pool.
+    """Give a backend's DatabaseWrapper connections from a pool.
 
-    ``class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper): pass`` is a whole
-    backend.  Django sees the raw driver connection in ``connection``; checkout happens
-    where Django connects, checkin where it closes.
+    ``class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper): pass`` is a complete
+    backend.  Django sees the raw connection in ``connection``, as usual.  Checkout happens
+    where Django connects, and checkin where it closes.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name, ours in (
-            ("creation_class", PooledCreation),
-            ("SchemaEditorClass", PooledSchemaEditor),
-        ):
-            stock = getattr(cls, name)
-            if stock is not None and not issubclass(stock, ours):
-                setattr(cls, name, type(stock.__name__, (ours, stock), {}))
+        complete(cls)
 
     @property
     def database_pool(self) -> DatabasePool | None:
-        """The pool that this wrapper's settings call for; None if they call for none.
+        """The pool for this wrapper's settings, or None if they ask for no pool.
 
         Raises:
             ImproperlyConfigured: the settings are wrong.
@@ -63,26 +59,47 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             handle = self._handle = registry.handle_for(self)
         return handle.pool
 
+    @classmethod
+    def refusals(cls) -> list[str]:
+        """Return why this class cannot be pooled, a sentence each."""
+        return list(refusals(cls, PooledDatabaseWrapper))
+
     def make_connector(self, settings: dict[str, Any], config: PoolConfig) -> DjangoConnector:
-        """Return what opens connections for this wrapper's pool."""
+        """Return the connector that opens connections for this wrapper's pool.
+
+        Raises:
+            ConfigError: the class cannot be pooled.
+
+        """
+        conf.check_backend(self.alias, type(self))
         return DjangoConnector(type(self), self.alias, settings, config)
 
     def can_be_pooled(self) -> bool:
-        """Tell whether it is a database of its own, and not Django's way to the server."""
-        return self.settings_dict["NAME"] is not None and self.alias != NO_DB_ALIAS
+        """Tell whether this is a real database, and not Django's no-database connection.
+
+        An in-memory database of SQLite is gone when its connection closes.
+        """
+        if self.settings_dict["NAME"] is None or self.alias == NO_DB_ALIAS:
+            return False
+        return not (hasattr(self, "is_in_memory_db") and self.is_in_memory_db())
+
+    def ensure_timezone(self) -> bool:
+        """Replace all connections, so that they use the time zone that Django's tests set."""
+        registry.dispose(self.alias)  # not close_pool(): it does nothing in forked children
+        return bool(super().ensure_timezone())
 
     def close_pool(self) -> None:
-        """Close idle connections and forget the pool, but in a forked child do nothing.
+        """Close idle connections and forget the pool.  In a forked child, do nothing.
 
-        The name is Django's, whose pool does not survive a fork.  So Celery calls this before
-        it forks, and around each task in the children, whose pools are their own already.
-        ``DatabasePool.dispose()`` is the same everywhere.
+        Django's own pool does not survive a fork, so Django has a method with this name, and
+        Celery calls it before it forks and around each task in its children.  Our children
+        have pools of their own already.  ``DatabasePool.dispose()`` works in every process.
         """
         if not registry.is_forked:
             registry.dispose(self.alias)
 
     def forget_lease(self) -> None:
-        """In a forked child: drop what belongs to the parent."""
+        """In a forked child, drop the lease and its cursors: they belong to the parent."""
         self._can_resume = False
         if self._lease is None:
             return
@@ -91,17 +108,19 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         self._forget_cursors()
         if self.in_atomic_block:
             self.closed_in_transaction = self.needs_rollback = True
+        if self._overrides.close:
+            self._close_early()
 
     def give_back_at_thread_end(self) -> None:
-        """Check in what a thread that ends here left open, unless others share the wrapper."""
+        """Check in the lease of a thread that ends, unless other threads share the wrapper."""
         if self._lease is not None and not self.allow_thread_sharing:
             if self.in_atomic_block:
                 self.closed_in_transaction = self.needs_rollback = True
             self._give_back(self._lease)
 
     def __del__(self) -> None:
-        # A copy that was dropped without close().  Perhaps the garbage collector runs this,
-        # within code that holds the pool's lock: so it only leaves a note.
+        # A wrapper was dropped without close().  The garbage collector may run this inside
+        # code that holds the pool's lock, so only leave the lease for a later checkin.
         lease = self.__dict__.get("_lease")
         if lease is not None:
             lease.pool.give_up(lease)
@@ -110,10 +129,10 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
 
     @async_unsafe
     def connect(self) -> None:
-        """Take a connection out of the pool, in place of opening one.
+        """Take a connection from the pool instead of opening one.
 
-        Does what Django's method does to the wrapper.  What that asks of the server was
-        done when the connection was opened, and would cost a round trip each time.
+        This changes the wrapper as Django's method does, but does not repeat its queries.  They
+        ran when the connection was opened, and each would cost a round trip.
         """
         self.follow_primary()
         if self._borrows:
@@ -133,22 +152,26 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             return
         self.check_settings()
         if self._lease is not None:
-            # Somebody set wrapper.connection to None without closing it: the backend
-            # of SQL Server does, after a failure.
-            self._give_back(self._lease)
+            # Some code set wrapper.connection to None without closing it.  The SQL Server
+            # backend does so after a failure.
+            self.close()
+        self._look_for_patches()
         self.forget_block()
+        if self._overrides.connect_behind:
+            self._connect_through_django(pool)
+            return
         settings = self.settings_dict
         self.health_check_enabled = settings["CONN_HEALTH_CHECKS"]
         self.health_check_done = True
         max_age, now = settings["CONN_MAX_AGE"], time.monotonic()
         self.close_at = None if max_age is None else now + max_age
+        lease = self._checkout(pool, now)
+        if lease is None:
+            self._connect_through_django(pool)
+            return
         self._busy += 1
         try:
-            lease = self._lease = self._checkout(pool, now)
-            self.connection = lease.connection
-            self.autocommit = True
-            if self._informed_by is not pool:
-                self._inform(pool)
+            self._take(lease, pool)
             if not settings["AUTOCOMMIT"]:
                 self.set_autocommit(False)
             connection_created.send(sender=self.__class__, connection=self)
@@ -156,25 +179,64 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             self._busy -= 1
         self.run_on_commit = []
 
-    def _resume(self) -> None:
-        """Take a connection again where an early end was the last that happened.
+    def _look_for_patches(self) -> None:
+        """Look for overrides if that was not done yet, or if a tool has patched Django since."""
+        if self._overrides.base_connect is not BaseDatabaseWrapper.connect:
+            self._overrides = overrides_of(type(self), PooledDatabaseWrapper)
 
-        All else that connecting does, and costs as much as the checkout, was done before it, and
-        is undone by nothing that leaves ``_can_resume``: it is the same request still.
+    def _take(self, lease: Lease, pool: DatabasePool) -> None:
+        self._lease = lease
+        self.connection = lease.connection
+        self.autocommit = True
+        if self._informed_by is not pool:
+            self._inform(pool)
+
+    def _connect_through_django(self, pool: DatabasePool) -> None:
+        """Check out within Django's ``connect()``, so that overrides and patches of it run."""
+
+        def get_new_connection(conn_params: dict[str, Any]) -> Any:
+            self._take(self._wait_for_lease(pool, time.monotonic()), pool)
+            return self.connection
+
+        self._busy += 1
+        try:
+            with opened_before(self, get_new_connection):
+                super().connect()
+        finally:
+            self._busy -= 1
+        if self._lease is None:
+            raise ImproperlyConfigured(
+                f"connect() of {type(self)!r} did not call super().connect(), so {self.alias!r} "
+                "cannot be pooled."
+            )
+
+    def _resume(self) -> bool:
+        """Check out again after a lease ended early.  Return False if only ``connect`` can.
+
+        The rest of connecting costs as much as the checkout.  It was done earlier in this request,
+        and every event that would undo it also clears ``_can_resume``.
         """
         handle = self._handle
         if handle is None or handle.pool is None or not handle.fits(self.settings_dict):
-            return  # to connect as ever
-        try:
-            lease = self._lease = self._checkout(handle.pool, time.monotonic())
-        except Exception:
-            with self.wrap_database_errors:
-                raise
+            return False
+        self._look_for_patches()
+        with self.wrap_database_errors:
+            lease = self._checkout(handle.pool, time.monotonic())
+        if lease is None:
+            return False
+        self._lease = lease
         self.connection = lease.connection
         if connection_created.receivers:
             connection_created.send(sender=self.__class__, connection=self)
+        return True
 
-    def _checkout(self, pool: DatabasePool, began: float) -> Lease:
+    def _checkout(self, pool: DatabasePool, began: float) -> Lease | None:
+        """Return a lease.  Return None if a tool wants to see the wait for it."""
+        if self._overrides.connect_is_patched:
+            return pool.checkout_idle()
+        return self._wait_for_lease(pool, began)
+
+    def _wait_for_lease(self, pool: DatabasePool, began: float) -> Lease:
         try:
             return pool.checkout()
         except self.Database.Error as error:  # type: ignore[attr-defined]  # not in the stubs
@@ -182,7 +244,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             raise
 
     def _inform(self, pool: DatabasePool) -> None:
-        """Set on this wrapper what opening a connection would have set."""
+        """Set the attributes that opening a connection would set on this wrapper."""
         thread_end.watch(self)
         record_statements(self)
         if not self.parameters_are_facts:
@@ -226,26 +288,40 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             return
         if self._thread_ident != get_ident():
             self.validate_thread_sharing()
+        try:
+            if self._overrides.close_behind:
+                super().close()
+        finally:
+            self._end_lease()
+
+    def _end_lease(self) -> None:
         self.run_on_commit = []
         try:
-            self._close()
+            if self._lease is not None:
+                self._close()
         finally:
             if self.in_atomic_block:
                 self._begins_late = False
                 self.closed_in_transaction = self.needs_rollback = True
 
     def _close(self) -> None:
-        if self._lease is None:
+        lease = self._lease
+        if lease is None:
             super()._close()
-        else:
-            self._give_back(self._lease)
+            return
+        try:
+            if self._overrides.drop_behind:
+                with kept_open(self):
+                    super()._close()
+        finally:
+            self._give_back(lease)
 
     def _give_back(self, lease: Lease) -> None:
-        # A failed health check closes; and whoever put another connection in the place of
-        # ours knew why.
+        # A connection that failed its health check is broken.  If other code replaced our
+        # connection on the wrapper, assume that it had a reason, and close ours too.
         broken = self._is_broken or self.connection is not lease.connection
-        # Leave the connection first: inside atomic() Django goes on with wrapper.connection,
-        # and by then another thread may hold it.
+        # Take the connection off the wrapper first.  Inside atomic(), Django keeps using
+        # wrapper.connection, and another thread may have the connection by then.
         self.connection = self._lease = None
         try:
             if self._cursors or self._holders:

@@ -13,8 +13,8 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from tests.admin.browser import PAGE, Browser
-from tests.databases import eventually
-from tests.host import Host
+from tests.support.host import Host
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_page__shows_the_figures_without_javascript(browser: Browser, project: H
         browser.open()
         assert browser.find("[data-key=shop] [data-cell=in_use]").text == "3"
         assert browser.find("[data-key=shop] .pools-badge").text == "Full, callers wait"
-        assert browser.find(".pools-link").text.endswith("As of the loading of this page")
+        assert browser.find(".pools-link").text.endswith("As of when this page was loaded")
         assert not browser.find(".pools-trace").is_displayed()
         assert browser.find("[data-key=shop] .pools-bar").is_displayed()
         assert browser.find("meta[http-equiv=refresh]").get_attribute("content") == "10"

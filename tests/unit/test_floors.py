@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +107,32 @@ def test_public_names__are_those_of_the_contract() -> None:
 def test_unknown_name__is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'django_poolrouter' has no attribute 'pool'"):
         _ = django_poolrouter.pool  # type: ignore[attr-defined]
+
+
+# -- the plan of the house -------------------------------------------------------------------
+
+PACKAGE = ROOT / "django_poolrouter"
+
+
+def test_top__has_faces_alone() -> None:
+    """Modules that Django or a user names, and `validation`; all else has a room."""
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {
+        *("__init__", "apps", "conf", "errors", "jobs", "middleware", "router", "signals"),
+        *("stores", "test", "validation"),
+    }
+
+
+@pytest.mark.parametrize(
+    "room", sorted(str(p.parent.relative_to(PACKAGE)) for p in PACKAGE.glob("*/**/__init__.py"))
+)
+def test_room__says_what_it_is_about_and_who_may_import_it(room: str) -> None:
+    told = ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text())) or ""
+    assert re.search(r"import|INSTALLED_APPS", told), told
+
+
+def test_types__point_down_too() -> None:
+    """Import-linter keeps the floors: it must see the imports of annotations."""
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    assert "exclude_type_checking_imports" not in linter
+    layers = next(c for c in linter["contracts"] if c["type"] == "layers")["layers"]
+    assert len(layers) <= 8

@@ -1,4 +1,4 @@
-"""What the parts of a pooled wrapper share, declared once: every part inherits from it."""
+"""The attributes that the parts of a pooled wrapper share.  Every part inherits from here."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from ...drivers.driver import Driver
+from .overrides import NOT_LOOKED_FOR
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as _Base
@@ -17,56 +18,72 @@ else:
     _Base = object
 
 
-class WrapperState(_Base):
-    """A pooled wrapper as its parts know it: what a vendor sets, and what a lease changes."""
+# Attributes that a block has set on the wrapper.  Connecting would clear or act on them.
+BLOCK = (
+    "atomic_blocks",
+    "autocommit",
+    "commit_on_exit",
+    "in_atomic_block",
+    "needs_rollback",
+    "run_commit_hooks_on_set_autocommit_on",
+    "run_on_commit",
+    "savepoint_ids",
+)
 
-    # -- what a vendor sets ------------------------------------------------------------
+
+class WrapperState(_Base):
+    """Declares the attributes that a vendor sets, and those that change with each lease."""
+
+    # -- set by a vendor -----------------------------------------------------------------
 
     driver_class: type[Driver] = Driver
+    """What the pool does with raw connections; found by the class's ``Database`` if not set."""
     pool_facts: tuple[str, ...] = ()
-    """Attributes of a wrapper that opening a connection sets, the same for all of a pool."""
+    """Names of attributes that opening a connection sets on a wrapper, the same for the whole
+    pool, besides ``Driver.facts``.  A checkout copies them to its wrapper."""
     parameters_are_facts = False
-    """Whether ``pool_facts`` has all that ``get_connection_params()`` sets on a wrapper, so
-    that a checkout can do without."""
-    pool_parameters: dict[str, Any] = {}
-    """Parameters of the driver for a pool's connections, where the settings have none."""
-    connect_timeout_option = ""
-    """The driver's parameter for the longest wait for a connection, in whole seconds."""
+    """Whether the facts name everything that ``get_connection_params()`` sets on a wrapper.
+    Then a checkout need not call it."""
+    pool = None
+    """Switches off Django's own pool, which reads the same option."""
     pooled = True
 
-    # -- what a lease changes ------------------------------------------------------------
+    # -- changed by a lease --------------------------------------------------------------
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._handle: Handle | None = None
         self._lease: Lease | None = None
         self._informed_by: DatabasePool | None = None
-        """The pool whose facts are on this wrapper."""
+        """The pool whose facts were copied to this wrapper."""
+        self._overrides = NOT_LOOKED_FOR
+        """Methods of Django that this wrapper's class overrides, or that a tool has patched."""
         self._is_broken = False
-        """Whether the connection that goes back is to be closed."""
+        """Whether the pool must close the connection at checkin."""
         self.was_refused = False
         """Whether the server refused a write during this lease."""
         self._holds_per_transaction = False
-        """Whether ``hold`` is "transaction": leases end early."""
+        """Whether ``hold`` is "transaction", so that leases end early."""
         self._can_resume = False
-        """Whether a lease ended early, and nothing but that has happened since."""
+        """Whether a lease ended early and nothing else has happened since."""
         self._begins_late = False
-        """Whether a block was entered whose transaction has not begun."""
+        """Whether the wrapper is in an atomic() block whose transaction has not begun."""
         self._borrows = False
-        """Whether a test mirror uses its primary's connection."""
+        """Whether this is a test mirror that uses its primary's connection."""
         self._busy = 0
-        """How many parts of this code, one within the other, need the lease right now."""
+        """How many nested calls of this code need the lease right now."""
         self._holders: set[object] = set()
-        """What keeps the lease from ending early; among them cursors opened in autocommit."""
+        """Objects that keep the lease from ending early, such as cursors opened in autocommit
+        (as weak references)."""
         self._cursors: set[ref[Any]] = set()
-        """All other open cursors."""
+        """Weak references to all other open cursors."""
 
     if TYPE_CHECKING:
-        # Django's own, which its stubs leave out.
+        # Attributes of Django that its stubs leave out.
         _thread_ident: int
         _thread_sharing_count: int
 
         @property
         def database_pool(self) -> DatabasePool | None: ...
         def _give_back(self, lease: Lease) -> None: ...
-        def _resume(self) -> None: ...
+        def _resume(self) -> bool: ...
