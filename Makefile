@@ -3,13 +3,13 @@
 #   make demo            the example shop on pooled, replicated databases, under load
 #   make demo DB=sqlite  the same without servers; DB=mysql on MariaDB
 #   make demo KEEP=1     leaves the site running until Ctrl-C
-#   make quick           unit tests and the SQLite contract: QUICK_TIME, no server, no apt
-#   make test            all tests, on real servers: TEST_TIME; ARGS="-k name" goes to pytest
-#   make lint types      what ruff and mypy say: MYPY_TIME
-#   make full            the long runs before a release, FULL_TIME: the next three
-#   make matrix          each Python with each Django: MATRIX_TIME
-#   make hammer          users who read what they wrote while replicas lag, and poolstatus
-#                        under load, for a minute and half a minute each: HAMMER_TIME
+#   make quick           unit tests and the SQLite contract: 20 s, no server, no apt
+#   make test            all tests, on real servers: 12 min; ARGS="-k name" goes to pytest
+#   make lint types      what ruff and mypy say: a minute
+#   make full            the long runs before a release, 90 min: the next three
+#   make matrix          each Python with each Django: 15 min
+#   make hammer          users who read what they wrote while replicas lag, for a minute
+#                        each; poolstatus under load and others, for half a minute: 10 min
 #   make conformance     Django's own test suite on our engines: an hour
 #                        (ARGS="--vendor sqlite")
 #   make bench           speed beside the peers, as ratios of one run
