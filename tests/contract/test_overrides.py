@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import logging
 import threading
 from collections import Counter
@@ -18,7 +20,7 @@ from django_poolrouter import PoolTimeout, conf, pools
 from django_poolrouter.backends.mixin import PooledDatabaseWrapper
 from tests.conftest import Vendor
 from tests.contract.numbers import committed, create_table, insert, select
-from tests.engines import engine_of, stock_wrapper
+from tests.support.engines import engine_of, stock_wrapper
 
 HOLDS = ["request", "transaction"]
 PLACES = ["behind", "before"]
@@ -297,6 +299,24 @@ def test_override_that_raises__loses_neither_lease_nor_result(
     Raises.angry = False
     assert pools["default"].status().checkedout == 0
     assert committed() == [1]
+
+
+def test_early_end__by_the_garbage_collector_in_a_coroutine_ends_the_lease(
+    vendor: Vendor, use_databases: Any
+) -> None:
+    engine = engine_of(wrapper_with(Noting, vendor, "behind"))
+    options = {**SMALL, "hold": "transaction"}
+    use_databases({"default": {**vendor.database(options), "ENGINE": engine}})
+    kept = [connection.cursor()]
+    kept[0].execute("SELECT 1")
+    assert pools["default"].status().checkedout == 1
+
+    async def collect() -> None:
+        kept.clear()
+        gc.collect()
+
+    asyncio.run(collect())
+    assert pools["default"].status().checkedout == 0
 
 
 # -- a tool that patches Django's connect --------------------------------------------------------

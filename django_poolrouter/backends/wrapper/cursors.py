@@ -68,6 +68,8 @@ class LeasedCursors(WrapperState):
         finally:
             self._busy -= 1
             vars(self).update(state)
+            if self._lease is not None:  # refused in a coroutine, say, by the garbage collector
+                self._give_back(self._lease)
 
     # -- cursors -------------------------------------------------------------------------
 

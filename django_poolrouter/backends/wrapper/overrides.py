@@ -48,10 +48,8 @@ class Overrides:
     drop_behind: bool
     """``_close()`` behind the mixin."""
 
-    @classmethod
-    def none(cls) -> Overrides:
-        """Return those of a stock class, until they are looked for."""
-        return cls(None, *[False] * 6)
+
+NOT_LOOKED_FOR = Overrides(None, *[False] * 6)
 
 
 def overrides_of(wrapper: type, mixin: type) -> Overrides:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from ...drivers.driver import Driver
-from .overrides import Overrides
+from .overrides import NOT_LOOKED_FOR
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as _Base
@@ -56,7 +56,7 @@ class WrapperState(_Base):
         self._lease: Lease | None = None
         self._informed_by: DatabasePool | None = None
         """The pool whose facts were copied to this wrapper."""
-        self._overrides: Overrides = Overrides.none()
+        self._overrides = NOT_LOOKED_FOR
         """Methods of Django that this wrapper's class overrides, or that a tool has patched."""
         self._is_broken = False
         """Whether the pool must close the connection at checkin."""

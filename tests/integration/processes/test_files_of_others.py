@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import Vendor
-from tests.host import Host
-from tests.serving.own_files import COUNT, LINE
+from tests.support.host import Host
+from tests.support.serving.own_files import COUNT, LINE
 
 ROOT = Path(__file__).parents[3]
 CASES = [
@@ -39,9 +39,6 @@ CASES = [
     ("daemon_stays", "sqlite"),
     ("daemon_stays", "postgresql"),
 ]
-FAULT = pytest.mark.xfail(
-    strict=True, reason="issue 13, 5: descriptors are used and closed by their number alone"
-)
 
 
 @pytest.fixture
@@ -51,7 +48,7 @@ def run(vendor: Vendor, tmp_path: Path) -> Any:
 
     def run(what: str) -> list[bytes]:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.serving.own_files", what],
+            [sys.executable, "-m", "tests.support.serving.own_files", what],
             cwd=ROOT,
             env={
                 "PATH": os.environ["PATH"],
@@ -73,7 +70,6 @@ def run(vendor: Vendor, tmp_path: Path) -> Any:
     return run
 
 
-@FAULT
 @pytest.mark.parametrize(("what", "vendor"), CASES, indirect=["vendor"])
 def test_application__keeps_its_files(what: str, run: Any, tmp_path: Path) -> None:
     files = 0 if what == "sockets_are_opened" else COUNT
@@ -83,7 +79,6 @@ def test_application__keeps_its_files(what: str, run: Any, tmp_path: Path) -> No
         json.loads(path.read_bytes())
 
 
-@FAULT
 @pytest.mark.parametrize("vendor", ["sqlite"], indirect=True)
 def test_sqlite__writes_no_page_of_a_log_into_another_file(run: Any, tmp_path: Path) -> None:
     assert run("write_in_wal") == [LINE] * COUNT
@@ -98,7 +93,6 @@ def figures(host: Host) -> dict[str, tuple[int, int]]:
     }
 
 
-@FAULT
 @pytest.mark.parametrize("is_read", [False, True], ids=["nobody reads", "somebody reads"])
 def test_poolstatus__shows_a_process_that_lost_its_descriptors(host: Host, is_read: bool) -> None:
     """The lock went with them; a reader must not take the process for dead and count it twice."""
@@ -114,7 +108,6 @@ def test_poolstatus__shows_a_process_that_lost_its_descriptors(host: Host, is_re
     assert figures(host) == {"default": (0, 3), "unopened": (0, 1)}
 
 
-@FAULT
 def test_poolstatus__shows_what_a_process_opens_when_its_board_is_gone_too(host: Host) -> None:
     worker = host.worker().do("take", "give", "lose")
     for board in (host.folder / "boards").glob("*.board"):
