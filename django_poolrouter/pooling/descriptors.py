@@ -11,6 +11,8 @@ import ctypes
 import errno
 import os
 import socket
+import sys
+from collections.abc import Callable
 from typing import Self
 
 Identity = tuple[int, int]
@@ -69,8 +71,10 @@ class OwnDescriptor(Descriptor):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        self.close()
+    # An argument: the interpreter may have cleared this module's names by then.
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not is_finalizing():
+            self.close()
 
 
 def identity(number: int) -> Identity | None:

@@ -298,6 +298,8 @@ class Registry:
         Exit handlers that run later may still use the databases.  The monitor ends first, because
         it would open pools again.
         """
+        if self._pid != os.getpid():  # forked without Python's hooks, and not used since
+            self.renew_after_fork()
         self.monitor.end()
         self.housekeeper.end()
         try:

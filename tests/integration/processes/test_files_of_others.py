@@ -36,6 +36,7 @@ CASES = [
     ("forked", "postgresql"),
     ("forked", "mariadb"),
     ("forked_without_hooks", "postgresql"),
+    ("forked_without_hooks_to_end", "postgresql"),
     ("daemon_detaches", "sqlite"),
     ("daemon_detaches", "postgresql"),
     ("daemon_stays", "sqlite"),

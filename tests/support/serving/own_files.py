@@ -164,6 +164,21 @@ def forked_without_hooks() -> None:
     have_child(ctypes.PyDLL(None).fork, lose_descriptors, files.clear, open_files)
 
 
+def forked_without_hooks_to_end() -> None:
+    """The child never uses a pool, and leaves the parent's connections alone when it ends."""
+    from django_poolrouter import pools
+
+    use("default", "second")
+    give_back()
+    child = ctypes.PyDLL(None).fork()
+    if child == 0:
+        sys.exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    use("default")
+    assert pools["default"].status().lost == 0, "the child closed the parent's connection"
+    open_files()
+
+
 def have_child(fork: Callable[[], int], *first: Callable[[], Any]) -> None:
     child = fork()
     if child == 0:
