@@ -1,0 +1,356 @@
+"""In a coroutine every call raises what it raises on Django's own backend, at the same place.
+
+Django refuses to use a connection where an event loop runs: what is awaited within
+``atomic()`` would run on another thread, in a transaction of its own or in none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.db import close_old_connections, connection, connections, transaction
+from django.utils.functional import cached_property
+
+from django_poolrouter import pools
+from tests.conftest import Vendor
+from tests.contract.numbers import SMALL, create_table, select
+
+STOCK = {
+    "sqlite": "django.db.backends.sqlite3",
+    "postgresql": "django.db.backends.postgresql",
+    "mariadb": "django.db.backends.mysql",
+}
+
+
+class Undo(Exception):
+    """Ends the block around a case, with a rollback."""
+
+
+# -- the states that a coroutine may find ------------------------------------------------------
+
+
+@contextmanager
+def as_it_is(*before: Callable[[], object]) -> Iterator[None]:
+    for step in before:
+        step()
+    yield
+
+
+@contextmanager
+def in_a_block(*before: Callable[[], object]) -> Iterator[None]:
+    with suppress(Undo), transaction.atomic():
+        for step in before:
+            step()
+        yield
+        raise Undo
+
+
+def query() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def manual() -> None:
+    transaction.set_autocommit(False)
+
+
+def connect() -> None:
+    connection.ensure_connection()
+
+
+def close() -> None:
+    connection.close()
+
+
+STATES: Mapping[str, Callable[[], Any]] = {
+    "never connected": as_it_is,
+    "connected": lambda: as_it_is(connect),
+    "used": lambda: as_it_is(query),
+    "closed": lambda: as_it_is(query, close),
+    "autocommit off": lambda: as_it_is(manual),
+    "in a late block": in_a_block,
+    "in a late block, closed": lambda: in_a_block(close),
+    "in a begun block": lambda: in_a_block(query),
+    "in a begun block, closed": lambda: in_a_block(query, close),
+}
+
+# -- what is called in them ----------------------------------------------------------------
+
+
+def raw_cursor() -> Any:
+    """Stands for a driver's cursor, which making a Django cursor only keeps."""
+    return object()
+
+
+def sid() -> str:
+    return "s1_x1"
+
+
+# What methods of the stock wrappers need, as functions.  A method that is new in Django and
+# needs an argument fails the test until it stands here.
+ARGUMENTS: Mapping[str, tuple[Callable[[], Any], ...]] = {
+    "execute_wrapper": (lambda: lambda execute, *rest: execute(*rest),),
+    "get_new_connection": (lambda: connection.get_connection_params(),),
+    "make_cursor": (raw_cursor,),
+    "make_debug_cursor": (raw_cursor,),
+    "on_commit": (lambda: lambda: write_elsewhere(),),
+    "savepoint_commit": (sid,),
+    "savepoint_rollback": (sid,),
+    "set_autocommit": (lambda: False,),
+    "set_rollback": (lambda: True,),
+    "tzinfo_factory": (lambda: 0,),
+}
+# What the stock wrapper of one kind has in its class, and is no method.
+NO_METHODS = (type, str, bytes, int, float, dict, tuple, list, set, frozenset, type(None))
+
+
+def cases_of_wrapper(stock: type[Any]) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Return a call for each public method of a wrapper, and the read of each property."""
+    for name in dir(stock):
+        value = inspect.getattr_static(stock, name)
+        if name.startswith("_") or isinstance(value, NO_METHODS) or inspect.ismodule(value):
+            continue
+        if isinstance(value, property | cached_property):
+            yield f"connection.{name}", lambda name=name: getattr(connection, name)
+            continue
+        method = getattr(stock, name)
+        assert callable(method), f"{name} is neither a method nor a property"
+        needed = [
+            parameter.name
+            for parameter in list(inspect.signature(method).parameters.values())[1:]
+            if parameter.default is parameter.empty
+            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        ]
+        arguments = ARGUMENTS.get(name, ())
+        assert len(needed) == len(arguments), f"what to call {name} with, which wants {needed}?"
+        yield (
+            f"connection.{name}()",
+            lambda name=name, arguments=arguments: getattr(connection, name)(
+                *(argument() for argument in arguments)
+            ),
+        )
+
+
+MORE_CASES: Mapping[str, Callable[[], Any]] = {
+    "connection.set_autocommit(True)": lambda: connection.set_autocommit(True),
+    "connection.set_autocommit(False, True)": lambda: connection.set_autocommit(False, True),
+    "connection.on_commit(robust=True)": lambda: connection.on_commit(write_elsewhere, robust=True),
+    "connection.copy('other')": lambda: connection.copy("other"),
+    "connection.schema_editor(atomic=False)": lambda: connection.schema_editor(atomic=False),
+    "connection.schema_editor(collect_sql=True)": lambda: connection.schema_editor(
+        collect_sql=True
+    ),
+    "connection.schema_editor(collect_sql=True, atomic=False)": lambda: connection.schema_editor(
+        collect_sql=True, atomic=False
+    ),
+    "connection._nodb_cursor()": lambda: connection._nodb_cursor(),
+    "connection._cursor()": lambda: connection._cursor(),
+    "atomic()": lambda: transaction.atomic(),
+    "atomic('default')": lambda: transaction.atomic("default"),
+    "atomic(savepoint=False)": lambda: transaction.atomic(savepoint=False),
+    "atomic(durable=True)": lambda: transaction.atomic(durable=True),
+    "atomic(function)()": lambda: transaction.atomic(write_elsewhere)(),
+    "atomic(coroutine function)()": lambda: transaction.atomic(awrite_elsewhere)(),
+    "transaction.get_autocommit()": lambda: transaction.get_autocommit(),
+    "transaction.set_autocommit(False)": lambda: transaction.set_autocommit(False),
+    "transaction.set_autocommit(True)": lambda: transaction.set_autocommit(True),
+    "transaction.commit()": lambda: transaction.commit(),
+    "transaction.rollback()": lambda: transaction.rollback(),
+    "transaction.savepoint()": lambda: transaction.savepoint(),
+    "transaction.clean_savepoints()": lambda: transaction.clean_savepoints(),
+    "transaction.get_rollback()": lambda: transaction.get_rollback(),
+    "transaction.on_commit()": lambda: transaction.on_commit(write_elsewhere),
+    "mark_for_rollback_on_error()": lambda: transaction.mark_for_rollback_on_error(),
+    "close_old_connections()": lambda: close_old_connections(),
+    "connections.close_all()": lambda: connections.close_all(),
+    "pools[].session()": lambda: pools["default"].session(),
+    "pools.session()": lambda: pools.session("default"),
+    "pools[].connection()": lambda: pools["default"].connection(),
+    "pools[].execute()": lambda: pools["default"].execute("INSERT INTO numbers VALUES (8)"),
+}
+
+
+# -- what happens ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one case."""
+
+    place: str
+    """Where it ended: at the call, at the entry, in the body, at the exit, or nowhere."""
+    error: str
+    rows: tuple[int, ...]
+    """What the table has afterwards."""
+    block: tuple[Any, ...]
+    """The state of the block on the wrapper."""
+
+    def __str__(self) -> str:
+        return f"{self.error[:40] or 'no error'} at {self.place}, {self.rows}, {self.block}"
+
+
+def write_elsewhere() -> None:
+    """Insert a row as ``sync_to_async`` does: on another thread, with its own connection."""
+    failures: list[BaseException] = []
+
+    def insert() -> None:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("INSERT INTO numbers VALUES (1)")
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=insert)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+
+
+async def awrite_elsewhere() -> None:
+    write_elsewhere()
+
+
+async def go_through(case: Callable[[], Any], way: str) -> tuple[str, str]:
+    """Use what a call returns in one way; return where that ended, and with which error."""
+    place = "call"
+    try:
+        result = case()
+        try:
+            if inspect.isawaitable(result):
+                await result
+            elif way == "decorator":
+                place = "decorated call"
+                await result(awrite_elsewhere)()
+            elif way == "with":
+                place = "entry"
+                result.__enter__()
+                place = "body"
+                write_elsewhere()
+                place = "exit"
+                result.__exit__(None, None, None)
+        finally:
+            let_go(result)
+    except Exception as error:
+        return place, f"{type(error).__name__}: {error}"
+    return "", ""
+
+
+def let_go(result: Any) -> None:
+    """Close the driver's connection that a call opened."""
+    if type(result).__module__.split(".")[0] in ("psycopg", "MySQLdb", "sqlite3"):
+        result.close()
+
+
+def block_of(wrapper: Any) -> tuple[Any, ...]:
+    return (
+        wrapper.in_atomic_block,
+        len(wrapper.atomic_blocks),
+        wrapper.savepoint_ids,
+        wrapper.needs_rollback,
+        wrapper.closed_in_transaction,
+        len(wrapper.run_on_commit),
+        wrapper.run_commit_hooks_on_set_autocommit_on,
+    )
+
+
+def outcome(state: str, case: Callable[[], Any], way: str) -> Outcome:
+    with suppress(AttributeError):  # there is no wrapper
+        del connections["default"]
+    with STATES[state]():
+        place, error = asyncio.run(go_through(case, way))
+        block = block_of(connections["default"])
+    connection.close()
+    rows = rows_and_clear()
+    return Outcome(place, error, rows, block)
+
+
+def rows_and_clear() -> tuple[int, ...]:
+    """Return what is in the table, and empty it; on a wrapper that is thrown away."""
+    with suppress(AttributeError):
+        del connections["default"]
+    rows = tuple(select())
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM numbers")
+    connection.close()
+    return rows
+
+
+def all_outcomes(stock: type[Any], state: str) -> dict[str, Outcome]:
+    found = {}
+    for name, case in (*cases_of_wrapper(stock), *MORE_CASES.items()):
+        for way in ("bare", "with", "decorator"):
+            if way == "bare" or name in WAYS[way]:
+                found[f"{name}, {way}"] = outcome(state, case, way)
+    return found
+
+
+# As what a call can be used, besides bare.
+CONTEXT_MANAGERS = frozenset(
+    {
+        "atomic()",
+        "atomic('default')",
+        "atomic(durable=True)",
+        "atomic(savepoint=False)",
+        "connection._nodb_cursor()",
+        "connection.constraint_checks_disabled()",
+        "connection.execute_wrapper()",
+        "connection.temporary_connection()",
+        "mark_for_rollback_on_error()",
+        "pools.session()",
+        "pools[].connection()",
+        "pools[].session()",
+    }
+)
+WAYS = {
+    "decorator": CONTEXT_MANAGERS,
+    "with": CONTEXT_MANAGERS
+    | {
+        "connection._cursor()",
+        "connection.chunked_cursor()",
+        "connection.cursor()",
+        "connection.schema_editor()",
+        "connection.schema_editor(atomic=False)",
+        "connection.schema_editor(collect_sql=True)",
+        "connection.schema_editor(collect_sql=True, atomic=False)",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def known_of_stock() -> dict[tuple[str, str], dict[str, Outcome]]:
+    """What the stock backends do, by kind and state: found out once for both holds."""
+    return {}
+
+
+@pytest.mark.xfail(strict=True, reason="a block without a connection lets coroutines in")
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.parametrize("hold", ["request", "transaction"])
+@pytest.mark.parametrize("state", STATES)
+def test_every_call__ends_as_on_the_stock_backend(
+    state: str, hold: str, vendor: Vendor, use_databases: Any, known_of_stock: Any
+) -> None:
+    use_databases({"default": {**vendor.settings, "ENGINE": STOCK[vendor.name]}})
+    stock = type(connections["default"])
+    create_table()
+    if (vendor.name, state) not in known_of_stock:
+        known_of_stock[vendor.name, state] = all_outcomes(stock, state)
+    use_databases({"default": vendor.database({**SMALL, "hold": hold})})
+    expected = known_of_stock[vendor.name, state]
+    found = all_outcomes(stock, state)
+    differences = [
+        f"{name}: {found[name]}, and stock: {expected[name]}"
+        for name in expected
+        if expected[name] != found[name]
+    ]
+    assert not differences, "\n".join(differences)
