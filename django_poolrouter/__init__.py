@@ -1,7 +1,7 @@
 """Pooled database connections and read/write routing for Django.
 
-The public names are resolved on first use, so that importing the package, which Django
-does before its settings are there, imports nothing else.
+The public names are resolved on first use.  Django imports the package before its settings
+are ready, so the import must load nothing else.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # Not kept: a submodule of the same name would win over it anyway.
+    # Not cached in globals(): a submodule of the same name would replace it anyway.
     return getattr(import_module(f".{_HOME[name]}", __name__), name)
 
 

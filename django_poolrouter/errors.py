@@ -1,4 +1,4 @@
-"""The errors that users catch: those of the pool, each also an OperationalError of Django."""
+"""The errors that users catch; each is also Django's OperationalError."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from . import pooling
 
 
 class PoolError(pooling.PoolError, OperationalError):
-    """A pool could not do what it was asked to do."""
+    """The base of these errors."""
 
 
 class PoolTimeout(PoolError, pooling.PoolTimeout):
-    """No connection came free within the timeout; the cause is the last failed connect, if any."""
+    """No connection was available in time; the cause is the last failed connect, if any."""
 
 
 class PoolClosed(PoolError, pooling.PoolClosed):
@@ -20,22 +20,22 @@ class PoolClosed(PoolError, pooling.PoolClosed):
 
 
 class PoolExhausted(PoolError, pooling.PoolExhausted):
-    """``max_waiting`` callers wait already, so this one was refused at once."""
+    """A caller was refused at once because ``max_waiting`` callers already wait."""
 
 
 class ReplicaUnavailable(PoolError):
-    """A read was to go to a replica, and none may be read; or this one is out of service."""
+    """No replica may serve this read, or the replica that it names is out of service."""
 
 
 def in_one_line(error: BaseException) -> str:
-    """Return what an error says, on one line; the name of its type if it says nothing."""
+    """Return an error's message on one line, or the name of its type if it has none."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def public(error: pooling.PoolError) -> PoolError:
-    """Return the error as users know it, with the same words and cause.
+    """Return the public error with the same message.
 
-    Use it as ``raise public(error) from error.__cause__``.
+    To keep the cause too, use it as ``raise public(error) from error.__cause__``.
     """
     if isinstance(error, PoolError):
         return error

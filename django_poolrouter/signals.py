@@ -1,7 +1,8 @@
-"""Django signals for what happens seldom and matters.
+"""Django signals for rare but important events.
 
-They are sent where it happens, in whatever thread, with no lock held; a receiver that
-raises is logged by Django and disturbs nobody.  Receivers should be quick: somebody waits.
+A signal is sent in the thread where the event happens, with no lock held.  If a receiver
+raises, Django logs the error and everything else goes on.  Receivers should be quick, because
+a caller waits for them.
 """
 
 from __future__ import annotations
@@ -9,19 +10,19 @@ from __future__ import annotations
 from django.dispatch import Signal
 
 pool_exhausted = Signal()
-"""A caller got no connection, in time or at all.
+"""A caller got no connection in time, or was refused.
 
 Arguments: ``alias``; ``pool`` (the DatabasePool); ``error`` (PoolTimeout or PoolExhausted).
 """
 connection_lost = Signal()
-"""A connection was found dead, or was broken when it came back.
+"""A connection was found dead, or was broken at checkin.
 
-Arguments: ``alias``; ``pool``; ``backend``, the server's number of the session, or 0.
+Arguments: ``alias``; ``pool``; ``backend``, the server's number for the session, or 0.
 """
 replica_ejected = Signal()
-"""A replica failed, and gets no reads until a probe finds it well.
+"""A replica failed, and gets no reads until a probe succeeds.
 
-Arguments: ``alias``; ``cluster``, its primary's alias.  Each process finds out by itself.
+Arguments: ``alias``; ``cluster``, its primary's alias.  Each process ejects replicas separately.
 """
 replica_restored = Signal()
 """An ejected replica gets reads again.
@@ -31,6 +32,6 @@ Arguments: ``alias``; ``cluster``, its primary's alias.
 
 
 def tell_of_replica(cluster: str, alias: str, is_back: bool) -> None:
-    """Send the signal of a replica that was ejected, or is back."""
+    """Send the signal for a replica that was ejected or restored."""
     signal = replica_restored if is_back else replica_ejected
     signal.send_robust(None, alias=alias, cluster=cluster)

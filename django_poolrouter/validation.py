@@ -1,8 +1,7 @@
-"""Wrong settings: what is reported of them, and how they are found.
+"""Checks of settings, and reports of wrong ones, for the options of pools and of the router.
 
-A check takes a value and returns it as it will be used, or raises ValueError that says
-what would be right, perhaps with a hint as second argument.  They are shared by the
-pool's and the router's options.
+A check takes a value and returns it in the form in which it is used, or raises ValueError.
+The error says what would be right, and may have a hint as its second argument.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ Check = Callable[[Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One wrong setting: where it stands, what is wrong and what to write instead."""
+    """One wrong setting: where it is, what is wrong and what to write instead."""
 
     where: str
     text: str
@@ -31,7 +30,7 @@ class Problem:
 
 
 class ConfigError(ValueError):
-    """Settings that cannot be used; carries every problem found, not only the first."""
+    """The settings cannot be used; carries all problems, not only the first."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -39,7 +38,7 @@ class ConfigError(ValueError):
 
 
 def integer(minimum: int = 0) -> Check:
-    """Accept a whole number that is not below ``minimum``; True and False are no numbers."""
+    """Accept a whole number of at least ``minimum``, but not True or False."""
 
     def check(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
@@ -50,14 +49,14 @@ def integer(minimum: int = 0) -> Check:
 
 
 def seconds(*, optional: bool = False, above_zero: bool = False) -> Check:
-    """Accept a finite number of seconds; None too where ``optional``."""
+    """Accept a finite number of seconds, and None if ``optional``."""
     wanted = "must be a number of seconds " + ("above 0" if above_zero else "of at least 0")
 
     def check(value: Any) -> float | None:
         if value is None and optional:
             return None
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        # Not math.isfinite(): it fails on whole numbers that no float can hold.
+        # Not math.isfinite(): it fails on whole numbers that are too large for a float.
         if not number or not 0 <= value <= sys.float_info.max or (above_zero and value == 0):
             raise ValueError(wanted + (" or None" if optional else ""))
         return float(value)
@@ -66,28 +65,28 @@ def seconds(*, optional: bool = False, above_zero: bool = False) -> Check:
 
 
 def boolean(value: Any) -> bool:
-    """Accept True and False only; "false" in quotes would be true."""
+    """Accept only True and False; the string "false" would count as true."""
     if not isinstance(value, bool):
         raise ValueError("must be True or False")
     return value
 
 
 def text(value: Any) -> str | None:
-    """Accept a text, and None for the default."""
+    """Accept a string, and None for the default."""
     if value is not None and not isinstance(value, str):
-        raise ValueError("must be a text")
+        raise ValueError("must be a string")
     return value
 
 
 def folder(value: Any) -> Any:
-    """Accept the absolute path of a folder, and None; a relative one is another for each shell."""
+    """Accept an absolute path, and None; a relative path would depend on the current folder."""
     if value and not (isinstance(value, str | os.PathLike) and Path(value).is_absolute()):
         raise ValueError("must be the absolute path of a folder")
     return value
 
 
 def one_of(*names: str, dotted: bool = False) -> Check:
-    """Accept one of ``names``; a callable or its dotted path too where ``dotted``."""
+    """Accept one of ``names``; if ``dotted``, also a callable or its dotted path."""
     wanted = "must be one of " + ", ".join(map(repr, names))
     wanted += ", or a callable or its dotted path" if dotted else ""
 
@@ -109,7 +108,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
 
 def unknown(where: str, name: object, known: Iterable[str], what: str = "option") -> Problem:
-    """Return the problem of a name that nobody knows."""
+    """Return the problem for an unknown name."""
     known = sorted(known)
     hint = did_you_mean(name, known) or f"Known: {', '.join(known)}."
     return Problem(f"{where}[{name!r}]", f"unknown {what}.", hint)
@@ -122,7 +121,7 @@ def check_all(
     problems: list[Problem],
     also_known: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Return the values that hold; add a problem for each unknown name and wrong value."""
+    """Return the valid values; add a problem for each unknown name and wrong value."""
     good = {}
     for name, value in values.items():
         if name not in checks:

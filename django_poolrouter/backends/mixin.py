@@ -1,4 +1,4 @@
-"""What makes a Django database backend a pooled one."""
+"""The class that gives a Django database backend its pool."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 
 class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
-    """Stand before a backend's DatabaseWrapper: its connections come from a pool.
+    """Give a backend's DatabaseWrapper connections from a pool.
 
-    ``class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper): pass`` is a whole
-    backend.  Django sees the raw driver connection in ``connection``; checkout happens
-    where Django connects, checkin where it closes.
+    ``class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper): pass`` is a complete
+    backend.  Django sees the raw connection in ``connection``, as usual.  Checkout happens
+    where Django connects, and checkin where it closes.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -50,7 +50,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
 
     @property
     def database_pool(self) -> DatabasePool | None:
-        """The pool that this wrapper's settings call for; None if they call for none.
+        """The pool for this wrapper's settings, or None if they ask for no pool.
 
         Raises:
             ImproperlyConfigured: the settings are wrong.
@@ -64,25 +64,25 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         return handle.pool
 
     def make_connector(self, settings: dict[str, Any], config: PoolConfig) -> DjangoConnector:
-        """Return what opens connections for this wrapper's pool."""
+        """Return the connector that opens connections for this wrapper's pool."""
         return DjangoConnector(type(self), self.alias, settings, config)
 
     def can_be_pooled(self) -> bool:
-        """Tell whether it is a database of its own, and not Django's way to the server."""
+        """Tell whether this is a real database, and not Django's no-database connection."""
         return self.settings_dict["NAME"] is not None and self.alias != NO_DB_ALIAS
 
     def close_pool(self) -> None:
-        """Close idle connections and forget the pool, but in a forked child do nothing.
+        """Close idle connections and forget the pool.  In a forked child, do nothing.
 
-        The name is Django's, whose pool does not survive a fork.  So Celery calls this before
-        it forks, and around each task in the children, whose pools are their own already.
-        ``DatabasePool.dispose()`` is the same everywhere.
+        Django's own pool does not survive a fork, so Django has a method with this name, and
+        Celery calls it before it forks and around each task in its children.  Our children
+        have pools of their own already.  ``DatabasePool.dispose()`` works in every process.
         """
         if not registry.is_forked:
             registry.dispose(self.alias)
 
     def forget_lease(self) -> None:
-        """In a forked child: drop what belongs to the parent."""
+        """In a forked child, drop the lease and its cursors: they belong to the parent."""
         self._can_resume = False
         if self._lease is None:
             return
@@ -93,15 +93,15 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             self.closed_in_transaction = self.needs_rollback = True
 
     def give_back_at_thread_end(self) -> None:
-        """Check in what a thread that ends here left open, unless others share the wrapper."""
+        """Check in the lease of a thread that ends, unless other threads share the wrapper."""
         if self._lease is not None and not self.allow_thread_sharing:
             if self.in_atomic_block:
                 self.closed_in_transaction = self.needs_rollback = True
             self._give_back(self._lease)
 
     def __del__(self) -> None:
-        # A copy that was dropped without close().  Perhaps the garbage collector runs this,
-        # within code that holds the pool's lock: so it only leaves a note.
+        # A wrapper was dropped without close().  The garbage collector may run this inside
+        # code that holds the pool's lock, so only leave the lease for a later checkin.
         lease = self.__dict__.get("_lease")
         if lease is not None:
             lease.pool.give_up(lease)
@@ -110,10 +110,10 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
 
     @async_unsafe
     def connect(self) -> None:
-        """Take a connection out of the pool, in place of opening one.
+        """Take a connection from the pool instead of opening one.
 
-        Does what Django's method does to the wrapper.  What that asks of the server was
-        done when the connection was opened, and would cost a round trip each time.
+        This changes the wrapper as Django's method does, but does not repeat its queries.  They
+        ran when the connection was opened, and each would cost a round trip.
         """
         self.follow_primary()
         if self._borrows:
@@ -133,8 +133,8 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             return
         self.check_settings()
         if self._lease is not None:
-            # Somebody set wrapper.connection to None without closing it: the backend
-            # of SQL Server does, after a failure.
+            # Some code set wrapper.connection to None without closing it.  The SQL Server
+            # backend does so after a failure.
             self._give_back(self._lease)
         self.forget_block()
         settings = self.settings_dict
@@ -157,7 +157,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         self.run_on_commit = []
 
     def _resume(self) -> bool:
-        """Take a connection again after an early end; False if only ``connect`` can.
+        """Check out again after a lease ended early.  Return False if only ``connect`` can.
 
         The rest of connecting costs as much as the checkout.  It was done earlier in this request,
         and every event that would undo it also clears ``_can_resume``.
@@ -180,7 +180,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             raise
 
     def _inform(self, pool: DatabasePool) -> None:
-        """Set on this wrapper what opening a connection would have set."""
+        """Set the attributes that opening a connection would set on this wrapper."""
         thread_end.watch(self)
         record_statements(self)
         if not self.parameters_are_facts:
@@ -239,11 +239,11 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             self._give_back(self._lease)
 
     def _give_back(self, lease: Lease) -> None:
-        # A failed health check closes; and whoever put another connection in the place of
-        # ours knew why.
+        # A connection that failed its health check is broken.  If other code replaced our
+        # connection on the wrapper, assume that it had a reason, and close ours too.
         broken = self._is_broken or self.connection is not lease.connection
-        # Leave the connection first: inside atomic() Django goes on with wrapper.connection,
-        # and by then another thread may hold it.
+        # Take the connection off the wrapper first.  Inside atomic(), Django keeps using
+        # wrapper.connection, and another thread may have the connection by then.
         self.connection = self._lease = None
         try:
             if self._cursors or self._holders:

@@ -1,12 +1,12 @@
 """Checks for django-health-check 4, and its view with the status of every pool.
 
-``HealthCheckView.as_view(checks=[("django_poolrouter.contrib.health_check.PoolHealthCheck",
-{"alias": "default"})])``: no app and no setting are needed.  See docs/health.md for which
-check belongs into which probe.
+Use them as ``HealthCheckView.as_view(checks=[
+("django_poolrouter.contrib.health_check.PoolHealthCheck", {"alias": "default"})])``.  They need
+no app and no setting.  docs/health.md says which check belongs in which probe.
 
-The library runs checks in threads of its own, whose Django connections nobody closes, and
-cannot stop one that hangs: so these work on the pools, not through django.db.connections,
-and keep time themselves.
+The library runs checks in its own threads.  It does not close the Django connections of these
+threads, and it cannot stop a check that hangs.  So these checks use the pools instead of
+``django.db.connections``, and have time limits of their own.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from ..status.report import collect
 
 @dataclasses.dataclass
 class PoolHealthCheck(HealthCheck):
-    """Borrows a connection of a pool and asks the server for a sign of life.
+    """Takes a connection from a pool and pings the server.
 
     Args:
-        alias: of the database.
-        timeout: what the check may take, all in all.
+        alias: the alias of the database.
+        timeout: how long the whole check may take.
 
     """
 
     alias: str = "default"
-    # Not part of what tells one check's result from another's.
+    # Not in repr(), which the library uses as the name of a check's result.
     timeout: timedelta = dataclasses.field(default=timedelta(seconds=2), repr=False)
 
-    def run(self) -> None:  # type: ignore[override]  # the library takes both kinds
-        """Check now.
+    def run(self) -> None:  # type: ignore[override]  # the library takes sync and async checks
+        """Run the check.
 
         Raises:
-            ServiceUnavailable: the alias is not configured, no connection came free in
+            ServiceUnavailable: the alias is not configured, no connection became free in
                 time, or the server did not answer.
 
         """
@@ -60,14 +60,14 @@ class PoolHealthCheck(HealthCheck):
 
 @dataclasses.dataclass
 class PoolPressureCheck(HealthCheck):
-    """Warns before a pool runs full, in whatever process of this host; uses no connection.
+    """Warns before a pool is full in any process of this host.  It uses no connection.
 
-    A warning is a failure to the library (HTTP 500), so this is for alerts and not for
-    probes that restart or unplug what fails.
+    For the library, a warning is a failure (HTTP 500).  So use this check for alerts, and not
+    for probes that restart a process or take it out of service.
 
     Args:
-        alias: of the database.
-        max_used: share of size + overflow that may be in use, in the fullest process.
+        alias: the alias of the database.
+        max_used: the share of size + overflow that may be in use in the fullest process.
 
     """
 
@@ -75,10 +75,10 @@ class PoolPressureCheck(HealthCheck):
     max_used: float = 0.9
 
     def run(self) -> None:  # type: ignore[override]
-        """Check now.
+        """Run the check.
 
         Raises:
-            ServiceWarning: more than that is in use, or callers wait.
+            ServiceWarning: more than ``max_used`` is in use, or callers wait.
             ServiceUnavailable: the alias is not configured.
 
         """
@@ -96,9 +96,9 @@ class ReplicaLagCheck(HealthCheck):
     """Asks a replica and its primary how far the replica is behind.
 
     Args:
-        alias: of the replica.
-        max_lag: seconds.
-        timeout: what the check may take, all in all.
+        alias: the alias of the replica.
+        max_lag: the longest lag that passes, in seconds.
+        timeout: how long the whole check may take.
 
     """
 
@@ -107,11 +107,11 @@ class ReplicaLagCheck(HealthCheck):
     timeout: timedelta = dataclasses.field(default=timedelta(seconds=4), repr=False)
 
     def run(self) -> None:  # type: ignore[override]
-        """Check now.
+        """Run the check.
 
         Raises:
-            ServiceWarning: it is further behind.
-            ServiceUnavailable: it is no replica, or that cannot be found out.
+            ServiceWarning: the replica lags more than ``max_lag``.
+            ServiceUnavailable: the alias is not a replica, or its lag cannot be found out.
 
         """
         pool = None
@@ -121,16 +121,16 @@ class ReplicaLagCheck(HealthCheck):
         except Exception as error:
             raise _unavailable(describe(error, pool)) from error
         if lag is None:
-            raise _unavailable(f"{self.alias}: the server does not tell its lag")
+            raise _unavailable(f"{self.alias}: the server does not report its lag")
         if lag > self.max_lag:
             text = f"{self.alias}: {lag:.1f} s behind its primary, more than {self.max_lag:g} s"
             raise ServiceWarning(text)  # type: ignore[no-untyped-call]
 
 
 class PoolHealthCheckView(HealthCheckView):
-    """The library's view, whose JSON and HTML also tell the status of every pool.
+    """The library's view, with the status of every pool added to its JSON and HTML.
 
-    The JSON has it under "pools", as in the document of ``poolstatus --json``.
+    The JSON has the pools under "pools", as in the document of ``poolstatus --json``.
     """
 
     template_name = "poolrouter/health.html"
@@ -138,25 +138,25 @@ class PoolHealthCheckView(HealthCheckView):
     async def get(  # type: ignore[override]  # as the library does
         self, request: HttpRequest, *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Run the checks, and read what the processes of this host show."""
+        """Run the checks, and read the pool status of this host's processes."""
         self.report = await asyncio.get_running_loop().run_in_executor(None, collect)
         get: Any = super().get
         response: HttpResponse = await get(request, *args, **kwargs)
         return response
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Add the pools to what the page shows."""
+        """Add the pools to the context of the HTML page."""
         context: Any = super().get_context_data
         return {**context(**kwargs), "report": document(self.report)}
 
     def render_to_response_json(self, status: int) -> JsonResponse:
-        """Add the pools to what the library says."""
+        """Add the pools to the results of the checks."""
         results = {repr(r.check): str(r.error) if r.error else "OK" for r in self.results}
         return JsonResponse({**results, "pools": document(self.report)["pools"]}, status=status)
 
 
 def _statuses(alias: str) -> list[tuple[str, PoolStatus]]:
-    """Return the pool of each process; this one's where processes show nothing."""
+    """Return the pool's status in each process, or in this one if no process shows any."""
     try:
         own = pools[alias]
     except KeyError as error:

@@ -1,7 +1,7 @@
-"""The pools of this host for Prometheus.
+"""Exports the pools of this host to Prometheus.
 
-Any process of the project that answers a scrape reports all processes of its host, so one
-target for each host is right, and prometheus_client's multiprocess folder is not needed.
+The process that answers a scrape reports all processes of the project on its host.  So you
+need one target for each host, and no multiprocess directory of prometheus_client.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..status.boards import replica_health
 from ..status.document import document
 from ..status.report import STATES, collect
 
-# What is read of the document.
+# The keys of the document that the metrics come from.
 KEYS = ("pools", "processes", "wait_bounds_s", "warnings")
 WAIT_TIME = "db_client_connection_wait_time_seconds"
 
@@ -38,20 +38,20 @@ class Figure(NamedTuple):
     key: str
     """Its name in the document."""
     name: str
-    """Of the metric; `db_client_connection_…` where OpenTelemetry has one of that meaning."""
+    """The metric's name: `db_client_connection_…` where OpenTelemetry has a metric like it."""
     help: str
     state: str | None = None
-    """The value of the label of that name, where one metric has several figures."""
+    """The value of the label `state`, if one metric has several figures."""
 
 
 class Level(NamedTuple):
-    """Whose pools are told of: all of the host's together, or each process's own."""
+    """Whose figures the metrics have: the sums of the whole host, or those of each process."""
 
     labels: tuple[str, ...]
     facts: tuple[str, ...]
-    """What is told of a pool but in figures."""
+    """The keys that describe a pool but are not figures."""
     prefix: str = ""
-    """In place of others: one sum over both levels would count all twice."""
+    """Replaces the usual prefixes.  If both levels shared a name, a sum would count twice."""
 
     def name(self, name: str) -> str:
         """Return the name of a metric on this level."""
@@ -70,17 +70,21 @@ PROCESS = Level(("process", "pid", "alias"), ("profile",), "poolrouter_process_"
 GAUGES = (
     Figure("in_use", "db_client_connection_count", "Open connections by state.", "used"),
     Figure("idle", "db_client_connection_count", "Open connections by state.", "idle"),
-    Figure("max", "db_client_connection_max", "Most connections at once."),
+    Figure("max", "db_client_connection_max", "Most connections that may be open."),
     Figure("size", "db_client_connection_idle_max", "Connections kept when idle (pool_size)."),
     Figure("waiting", "db_client_connection_pending_requests", "Callers that wait."),
-    Figure("peak_open", "poolrouter_connection_peak_open", "Most that were open at once."),
+    Figure(
+        "peak_open",
+        "poolrouter_connection_peak_open",
+        "Most connections that were open at once.",
+    ),
     Figure("open", "poolrouter_connection_open", "Open connections, used and idle."),
     Figure("overflow", "poolrouter_connection_overflow", "Open connections above pool_size."),
     Figure("opening", "poolrouter_connection_opening", "Connections being opened."),
     Figure(
         "oldest_wait_s",
         "poolrouter_connection_oldest_wait_seconds",
-        "How long the first in a queue waits.",
+        "How long the first caller in the queue has waited.",
     ),
     Figure(
         "oldest_use_s",
@@ -90,41 +94,51 @@ GAUGES = (
     Figure(
         "p95_wait_s",
         "poolrouter_connection_p95_wait_seconds",
-        "Within what time 95 % of the callers were served, since the first process started.",
+        "95 % of callers waited no longer than this, since the first process started.",
     ),
-    Figure("lag_s", "poolrouter_replica_lag_seconds", "How far a replica is behind."),
+    Figure("lag_s", "poolrouter_replica_lag_seconds", "How far a replica is behind its primary."),
 )
-# Counters, whose names end in `_total` when they are exported.
+# Counters.  Their exported names end in `_total`.
 COUNTERS = (
     Figure("timeouts", "db_client_connection_timeouts", "Callers that gave up waiting."),
     Figure("checkouts", "poolrouter_connection_checkouts", "Leases given."),
-    Figure("waits", "poolrouter_connection_waits", "Leases that had to wait."),
+    Figure("waits", "poolrouter_connection_waits", "Leases that a caller waited for."),
     Figure("refused", "poolrouter_connection_refused", "Callers refused by max_waiting."),
     Figure("connects", "poolrouter_connection_connects", "Connections opened."),
-    Figure("connect_errors", "poolrouter_connection_connect_errors", "Failed to open."),
+    Figure("connect_errors", "poolrouter_connection_connect_errors", "Connects that failed."),
     Figure("closes", "poolrouter_connection_closes", "Connections closed, for any reason."),
     Figure("lost", "poolrouter_connection_lost", "Connections found dead."),
     Figure(
-        "recycled", "poolrouter_connection_recycled", "Closed because of age, idleness or reset."
+        "recycled",
+        "poolrouter_connection_recycled",
+        "Connections closed because of age, idleness or reset.",
     ),
-    Figure("cleared", "poolrouter_connection_cleared", "Closed because all were replaced."),
-    Figure("leaks", "poolrouter_connection_leaks", "Leases reported as held too long."),
+    Figure(
+        "cleared",
+        "poolrouter_connection_cleared",
+        "Connections closed because the pool was cleared.",
+    ),
+    Figure("leaks", "poolrouter_connection_leaks", "Leases that lasted longer than leak_after."),
 )
 
-# What is one of some words, exported as 0 or 1 for each of them.
+# Figures that are words.  Each possible word is exported with 1 or 0.
 WORDS = {
-    Figure("state", "poolrouter_pool_state", "1 for the state that it is in."): STATES,
-    Figure("health", "poolrouter_replica_health", "1 for how it was found."): replica_health.STATES,
+    Figure("state", "poolrouter_pool_state", "1 for the pool's state, 0 for others."): STATES,
+    Figure(
+        "health", "poolrouter_replica_health", "1 for the replica's health, 0 for others."
+    ): replica_health.STATES,
 }
-# Of all processes together alone.
-PROCESSES = Figure("processes", "poolrouter_processes", "Live processes that have the pool.")
-ENDED = Figure("ended_processes", "poolrouter_processes_ended", "Ended ones that had it.")
+# Only for the whole host.
+PROCESSES = Figure("processes", "poolrouter_processes", "Live processes that opened the pool.")
+ENDED = Figure(
+    "ended_processes", "poolrouter_processes_ended", "Ended processes that opened the pool."
+)
 
 Pools = Sequence[Mapping[str, Any]]
 
 
 class PoolCollector(Collector):
-    """Reads the report of the host at each scrape; keeps nothing itself.
+    """Reads the report of the host at each scrape, and keeps no figures itself.
 
     Args:
         processes: whether to export the figures of each process too, with its pid.
@@ -135,7 +149,7 @@ class PoolCollector(Collector):
         self._processes = processes
 
     def collect(self) -> Iterable[Metric]:
-        """Return all metrics with the figures of this moment."""
+        """Return all metrics with the current figures."""
         return list(self._metrics(document(collect())))
 
     def describe(self) -> Iterable[Metric]:
@@ -143,15 +157,15 @@ class PoolCollector(Collector):
         nothing: dict[str, Any] = dict.fromkeys(KEYS, ())
         return list(self._metrics(nothing))
 
-    def _metrics(self, told: Mapping[str, Any]) -> Iterator[Metric]:
-        pools, bounds = told["pools"], told["wait_bounds_s"]
+    def _metrics(self, data: Mapping[str, Any]) -> Iterator[Metric]:
+        pools, bounds = data["pools"], data["wait_bounds_s"]
         yield from _of_pools(pools, bounds, HOST)
         yield from _families([PROCESSES], GaugeMetricFamily, pools, HOST)
         yield from _families([ENDED], CounterMetricFamily, pools, HOST)
-        warnings = "What poolstatus could not read, in lines of its warnings."
-        yield GaugeMetricFamily("poolrouter_warnings", warnings, value=len(told["warnings"]))
+        warnings = "Number of warnings about what poolstatus could not read."
+        yield GaugeMetricFamily("poolrouter_warnings", warnings, value=len(data["warnings"]))
         if self._processes:
-            processes = told["processes"]
+            processes = data["processes"]
             each = [
                 {**pool, "process": p["id"], "pid": p["pid"]}
                 for p in processes
@@ -162,18 +176,18 @@ class PoolCollector(Collector):
 
 
 def register(registry: CollectorRegistry = REGISTRY, *, processes: bool = True) -> None:
-    """Add the pools to what a registry exports, by default to prometheus_client's own.
+    """Make a registry export the pools, by default prometheus_client's own registry.
 
     Args:
-        registry: of prometheus_client.
-        processes: as for ``PoolCollector``.
+        registry: a registry of prometheus_client.
+        processes: whether to export the figures of each process too, with its pid.
 
     """
     registry.register(PoolCollector(processes=processes))
 
 
 def metrics(request: HttpRequest, *, processes: bool = True) -> HttpResponse:
-    """Answer a scrape with the metrics of the pools alone, in the format that it asks for."""
+    """Answer a scrape with only the metrics of the pools, in the format that it asks for."""
     registry = CollectorRegistry()
     register(registry, processes=processes)
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
@@ -181,22 +195,26 @@ def metrics(request: HttpRequest, *, processes: bool = True) -> HttpResponse:
 
 
 def _of_pools(pools: Pools, bounds: Iterable[float], level: Level) -> Iterator[Metric]:
-    """Return what is told alike on both levels."""
+    """Return the metrics that both levels have."""
     yield from _families(GAUGES, GaugeMetricFamily, pools, level)
     yield from _families(COUNTERS, CounterMetricFamily, pools, level)
     yield _waits(pools, bounds, level)
     for figure, words in WORDS.items():
         yield _words(figure, words, pools, level)
-    info = InfoMetricFamily(level.name("poolrouter_pool"), "What a pool is.", labels=level.labels)
+    info = InfoMetricFamily(
+        level.name("poolrouter_pool"), "Description of a pool.", labels=level.labels
+    )
     for pool in pools:
         info.add_metric(level.values(pool), {name: pool[name] for name in level.facts})
     yield info
 
 
 def _waits(pools: Pools, bounds: Iterable[float], level: Level) -> Metric:
-    """Return how long all callers waited: some not at all, some in vain."""
+    """Return how long callers waited, with those that did not wait and those that gave up."""
     name = level.name(WAIT_TIME)
-    metric = HistogramMetricFamily(name, "Waits for a connection.", labels=level.labels)
+    metric = HistogramMetricFamily(
+        name, "How long callers waited for a connection.", labels=level.labels
+    )
     names = [*map(str, bounds), "+Inf"]
     for pool in pools:
         at_once = max(0, pool["checkouts"] - pool["waits"])
@@ -207,7 +225,7 @@ def _waits(pools: Pools, bounds: Iterable[float], level: Level) -> Metric:
 
 
 def _words(figure: Figure, words: Iterable[str], pools: Pools, level: Level) -> Metric:
-    """Return a figure that is one of some words: 1 for that, and 0 for the others."""
+    """Return a figure that is a word: 1 for the current word, and 0 for all others."""
     key = figure.key
     labels = [*level.labels, key]
     metric = GaugeMetricFamily(level.name(figure.name), figure.help, labels=labels)
@@ -220,7 +238,7 @@ def _words(figure: Figure, words: Iterable[str], pools: Pools, level: Level) -> 
 def _starts(processes: Sequence[Mapping[str, Any]]) -> Metric:
     metric = GaugeMetricFamily(
         "poolrouter_process_start_time_seconds",
-        "When a process started, in seconds since the epoch.",
+        "When a process started, in seconds since 1970 (UTC).",
         labels=["process", "pid", "command"],
     )
     for process in processes:

@@ -1,4 +1,4 @@
-"""django.tasks: each task is a scope of its own, and sees what its sender wrote."""
+"""Gives each task of django.tasks a scope of its own, in which it sees what its sender wrote."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ try:
     from django.tasks import Task
 except ImportError as error:
     raise ImportError(
-        "django_poolrouter.contrib.tasks needs django.tasks, which Django has since 6.0."
+        "django_poolrouter.contrib.tasks needs django.tasks. Install Django 6.0 or later."
     ) from error
 
 T = TypeVar("T")
 ARGUMENT = "poolrouter_brought"
-"""A task has no headers: what it must know travels as a keyword argument, if there is anything."""
+"""The keyword argument with what a task must know of its sender's scope: tasks have no headers."""
 
 
 @overload
@@ -30,22 +30,22 @@ def scoped(task: T) -> T: ...
 @overload
 def scoped(*, reads: str = ...) -> Callable[[T], T]: ...
 def scoped(task: Any = None, *, reads: str = "wait") -> Any:
-    """Give a task a scope; put it above Django's decorator, bare or called.
+    """Give a task a scope.  Put this decorator, bare or called, above Django's ``@task``.
 
     Args:
-        task: what ``@task`` made.
+        task: the task that ``@task`` made.
         reads: one of ``django_poolrouter.jobs.READS``.
 
     Raises:
-        ValueError: for another ``reads``.
-        TypeError: it is not above ``@task``.
+        ValueError: ``reads`` is something else.
+        TypeError: the decorator does not stand above ``@task``.
 
     """
     check_reads(reads)
 
     def decorate(task: Any) -> Any:
         if not isinstance(task, Task):
-            raise TypeError(f"@scoped stands above @task; this is no task: {task!r}.")
+            raise TypeError(f"Put @scoped above @task. This is not a task: {task!r}.")
         kind = type("ScopedTask", (_Scoped, type(task)), {"__slots__": ()})
         values = {field.name: getattr(task, field.name) for field in fields(task)}
         return kind(**{**values, "func": _in_scope(task.func, reads)})
@@ -54,7 +54,7 @@ def scoped(task: Any = None, *, reads: str = "wait") -> Any:
 
 
 class _Scoped:
-    """Stands before a backend's class of tasks."""
+    """Makes a backend's tasks carry their sender's scope."""
 
     __slots__ = ()
 
@@ -62,8 +62,8 @@ class _Scoped:
         return super().enqueue(*args, **_with_carried(kwargs))  # type: ignore[misc]
 
     async def aenqueue(self, *args: Any, **kwargs: Any) -> Any:
-        known = await sync_to_async(_with_carried)(kwargs)  # it may ask the primary
-        return await super().aenqueue(*args, **known)  # type: ignore[misc]
+        extended = await sync_to_async(_with_carried)(kwargs)  # this may query the primary
+        return await super().aenqueue(*args, **extended)  # type: ignore[misc]
 
     def __reduce__(self) -> Any:
         options = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "func"}  # type: ignore[arg-type]
@@ -75,8 +75,8 @@ def _found(path: str, options: dict[str, Any]) -> Any:
 
 
 def _with_carried(kwargs: dict[str, Any]) -> dict[str, Any]:
-    known = carried()
-    return {**kwargs, ARGUMENT: known} if known else kwargs
+    from_sender = carried()
+    return {**kwargs, ARGUMENT: from_sender} if from_sender else kwargs
 
 
 def _in_scope(function: Callable[..., Any], reads: str) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""What a pool needs to do with a raw connection of any DB-API driver.
+"""What a pool must be able to do with a raw connection of any DB-API driver, without Django.
 
-``process`` and the rooms above it may import this one.  No Django in here.
+``process`` and the rooms above it may import this one.
 """

@@ -1,4 +1,4 @@
-"""Two ways to end a wait for a server in time: poll its socket, or cut it off."""
+"""Two ways to limit a wait for a server: poll its socket, or shut the socket down."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import suppress
 
 
 class Deadline:
-    """Waits on a socket, with one time limit over several waits."""
+    """Waits on a socket; all waits share one time limit."""
 
     def __init__(self, descriptor: int, timeout: float) -> None:
         """Start the time limit of ``timeout`` seconds."""
@@ -19,7 +19,7 @@ class Deadline:
         self._end = time.monotonic() + timeout
 
     def wait(self, *, write: bool = False) -> bool:
-        """Wait until the socket can be read (or written); False when the time is up."""
+        """Wait until the socket can be read (or written); return False when the time is up."""
         left = max(0.0, self._end - time.monotonic())
         # Not select.select(): it fails on descriptors above 1023.
         if hasattr(select, "poll"):
@@ -30,17 +30,18 @@ class Deadline:
         return any(select.select([] if write else one, one if write else [], [], left))
 
     def require(self, *, write: bool = False) -> None:
-        """As ``wait``, but raise TimeoutError when the time is up."""
+        """Like ``wait``, but raise TimeoutError when the time is up."""
         if not self.wait(write=write):
             raise TimeoutError(f"no answer within {self._timeout:g} s")
 
 
 class Cutter:
-    """Shuts a socket down when the time is up, which ends any wait for it in the driver."""
+    """Shuts a socket down when the time is up, which ends any wait in the driver."""
 
     def __init__(self, descriptor: int, timeout: float) -> None:
         """Start the time limit of ``timeout`` seconds."""
-        # Of our own: a driver that gives up closes its own, and the number is soon another's.
+        # A copy of our own: a driver that gives up closes its descriptor, and the number may
+        # soon belong to another file.
         self._copy = socket.dup(descriptor)
         self._has_cut = False
         self._timer = threading.Timer(timeout, self._cut)
@@ -48,7 +49,7 @@ class Cutter:
         self._timer.start()
 
     def stop(self) -> bool:
-        """End the time limit; tell whether it had passed."""
+        """End the time limit; return whether it had passed."""
         self._timer.cancel()
         self._timer.join()
         if self._copy >= 0:
@@ -58,8 +59,8 @@ class Cutter:
 
     def _cut(self) -> None:
         self._has_cut = True
-        # Not before: a socket object may make the descriptor, which is the driver's too,
-        # non-blocking.
+        # The socket object is made only now: it may make the socket non-blocking, and the
+        # driver uses the same socket.
         with socket.socket(fileno=self._copy) as copy, suppress(OSError):
             self._copy = -1
             copy.shutdown(socket.SHUT_RDWR)

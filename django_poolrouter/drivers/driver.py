@@ -16,35 +16,35 @@ from .facts import ServerFacts, ServerSession
 
 
 class Driver:
-    """The verbs of a pool on raw connections; vendors override what they can do better.
+    """The operations of a pool on raw connections; vendors override what they can do better.
 
-    A driver has no state: any thread may use it.
+    A driver has no state, so any thread may use it.
     """
 
     has_server = True
-    """Whether there is a server to look after, which may fail and come back."""
+    """Whether there is a server, which may fail and come back."""
     tells_positions = False
-    """Whether ``written`` and ``replayed`` can tell anything."""
+    """Whether ``written`` and ``replayed`` can return positions."""
 
     def fileno(self, connection: Any) -> int | None:
-        """Return the socket's descriptor, or None if there is none to be had."""
+        """Return the descriptor of the connection's socket, or None if there is no socket."""
         return None
 
     def backend_id(self, connection: Any) -> int:
-        """Return the server's number for the session, or 0."""
+        """Return the server's number for this session, or 0."""
         return 0
 
     def adopt(self, connection: Any) -> None:
-        """Prepare a connection that was just opened, before anybody uses it."""
+        """Prepare a connection that was just opened, before its first use."""
 
     def ping(self, connection: Any, timeout: float) -> bool:
-        """Tell whether the server answers within ``timeout`` seconds, if that can be bounded."""
+        """Tell whether the server answers, within ``timeout`` seconds if the driver has a limit."""
         try:
             cursor = connection.cursor()
             cursor.execute("SELECT 1")
             cursor.fetchall()
             cursor.close()
-            # Drivers out of autocommit have begun a transaction with that.
+            # Without autocommit, the query has begun a transaction.
             connection.rollback()
         except Exception:
             return False
@@ -52,10 +52,10 @@ class Driver:
 
     @contextmanager
     def time_limit(self, connection: Any, timeout: float) -> Iterator[None]:
-        """Run a block that asks the server; when the time is up it fails, as if cut off.
+        """Run a block that asks the server; make it fail when the time is up.
 
-        For questions that the driver waits for without a limit of its own.  Without a socket
-        there is no limit.
+        Use it where the driver itself would wait without a limit.  A connection without a
+        socket gets no limit here either.
 
         Raises:
             TimeoutError: no answer within ``timeout`` seconds; the connection is closed.
@@ -78,30 +78,30 @@ class Driver:
                     self.close(connection)
 
     def inspect(self, connection: Any) -> ServerFacts:
-        """Ask the server who it is; raises what the driver raises."""
+        """Ask the server about itself; the driver's errors pass through."""
         return ServerFacts(version="")
 
     @staticmethod
     def refused_write(error: BaseException) -> bool:
-        """Tell whether an error says that the server or the session takes no writes."""
+        """Tell whether an error says that the server or the session refuses writes."""
         return False
 
     def sessions(self, connection: Any) -> dict[int, ServerSession] | None:
-        """Ask the server what its sessions do, by ``backend_id``; raises what the driver raises.
+        """Return what the server's sessions do, by ``backend_id``; driver errors pass through.
 
-        None where there is no server, or none that tells.
+        Return None if there is no server, or if it does not say.
         """
         return None
 
     # -- replication ----------------------------------------------------------------------
 
     def written(self, connection: Any, timeout: float) -> Position | None:
-        """Return where the server's own log ends; None if it cannot tell.
+        """Return the position where the server's own log ends; None if it does not say.
 
-        What was committed before the question, by whatever session, lies before it.
+        Everything that any session committed before the question lies before that position.
 
         Raises:
-            Exception: no answer within ``timeout`` seconds; the connection is of no more use.
+            Exception: no answer within ``timeout`` seconds; do not use the connection again.
 
         """
         if not self.ping(connection, timeout):
@@ -109,15 +109,15 @@ class Driver:
         return None
 
     def replayed(self, connection: Any, timeout: float) -> Position | None:
-        """Return up to where the server shows what its primary wrote; see ``written``."""
+        """Return the position up to which a server shows its primary's writes; see ``written``."""
         return self.written(connection, timeout)
 
     def diagnose(self, error: BaseException, connection: Any) -> Fault | None:
-        """Return what a failed statement says of the server; None if it says nothing.
+        """Return what a failed statement says about the server; None if it says nothing.
 
         Args:
-            error: what the driver raised.
-            connection: the one that the statement ran on.
+            error: the driver's error.
+            connection: the connection that the statement ran on.
 
         Returns:
             "lost" if the connection is gone, "conflict" if replication cancelled the statement.
@@ -128,28 +128,28 @@ class Driver:
     # -- ends -----------------------------------------------------------------------------
 
     def rollback(self, connection: Any) -> None:
-        """End any transaction without a trace; raises if that cannot be done."""
+        """Roll back any open transaction; raises if that fails."""
         connection.rollback()
 
     def reset_session(self, connection: Any, parameters: Callable[[], dict[str, Any]]) -> None:
-        """Clear all session state but Django's.
+        """Clear all session state except Django's own.
 
         Args:
-            connection: out of any transaction.
-            parameters: returns those that a new connection would be opened with, the
-                password included.
+            connection: must have no open transaction.
+            parameters: returns the parameters that a new connection would be opened with,
+                including the password.
 
         Raises:
-            NoReset: only a new connection does that.
+            NoReset: the state cannot be cleared; only a new connection is free of it.
 
         """
         raise NoReset("this driver cannot clear a session")
 
     def forbid_writes(self, connection: Any) -> None:
-        """Have the server refuse writes of this session; nothing where it cannot."""
+        """Make the server refuse writes in this session; does nothing where it cannot."""
 
     def close_cursor(self, cursor: Any) -> None:
-        """Close a cursor whose lease ends; if that raises the connection is closed."""
+        """Close a cursor whose lease ends; if this raises, the connection is closed."""
         cursor.close()
 
     def close(self, connection: Any) -> None:
@@ -157,13 +157,13 @@ class Driver:
         connection.close()
 
     def abandon(self, connection: Any) -> None:
-        """In a forked child: make the parent's connection harmless, sending nothing on it.
+        """Make the parent's connection harmless in a forked child; send nothing on it.
 
-        Both drivers and their finalizers say good-bye to the server on the shared socket,
-        which ends the parent's session.  With the descriptor pointed at the null device
-        they talk to nobody.  And the object is kept for ever: closing a copied SQLite
-        handle may roll back what the parent is writing, and psycopg warns of connections
-        that are dropped while open.
+        When psycopg or mysqlclient closes or finalizes a connection, it says good-bye to the
+        server on the shared socket, which ends the parent's session.  So the descriptor is
+        pointed at the null device.  The object is kept forever as well: closing a copied
+        SQLite handle may roll back what the parent is writing, and psycopg warns about
+        connections that are dropped while open.
         """
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
         try:

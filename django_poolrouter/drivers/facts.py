@@ -1,4 +1,4 @@
-"""What a server says of itself, of its limits and of its sessions."""
+"""What a server says about itself, its limits and its sessions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ..routing import Position
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A number of connections that a server allows."""
+    """A limit on connections that a server sets."""
 
     name: str
-    """What sets it, in the server's words."""
+    """The server's name for the limit."""
     connections: int
     shared_by: Literal["server", "account", "database"] = "server"
     """Whose connections count together."""
@@ -21,11 +21,11 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """What a server says of itself; None where it does not say."""
+    """What a server says about itself; None where it does not say."""
 
     version: str
     identity: str | None = None
-    """The same for two aliases if, and only if, they are on one server."""
+    """Equal for two aliases if, and only if, they are on the same server."""
     read_only: bool | None = None
     """Whether it refuses writes, as a replica should."""
     replicates: bool | None = None
@@ -33,26 +33,26 @@ class ServerFacts:
     position: Position | None = None
     """How far its replication log is written (primary) or replayed (replica)."""
     lag_s: float | None = None
-    """Seconds behind its primary, if it knows them."""
+    """Seconds behind its primary, if it knows."""
     replayed_age_s: float | None = None
     """Seconds since the last transaction that it replayed."""
     idle_limit_s: float | None = None
-    """It closes connections that rest so long; None for never."""
+    """Seconds after which it closes idle connections; None for never."""
     limits: tuple[Limit, ...] = ()
 
     @property
     def role(self) -> str | None:
-        """What it is: "primary" or "replica"."""
+        """Its role: "primary" or "replica"; None if it does not say."""
         is_replica = self.read_only if self.replicates is None else self.replicates
         return None if is_replica is None else ("replica" if is_replica else "primary")
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSession:
-    """What a server says of one session, now."""
+    """What a server says about one session at one moment."""
 
     state: str
-    """"active", "idle", "idle in transaction", or another word of the server's."""
+    """"active", "idle", "idle in transaction", or another of the server's words."""
     state_age_s: float | None = None
     transaction_age_s: float | None = None
     """None outside a transaction, and where the server does not say."""

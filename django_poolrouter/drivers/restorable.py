@@ -1,4 +1,4 @@
-"""Connections that know how they were opened, so that the next user finds them like that."""
+"""Connections that remember how they were opened, so that they can be restored."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from weakref import ref
 
 
 class Restorable:
-    """Stands behind a driver's connection class and notes that somebody set an attribute.
+    """A mixin for a driver's connection class that notes when an attribute was set.
 
-    To look at each attribute at each checkin would cost several times as much as the rest
-    of the reset; ``changed`` is one look.  Behind, because only so an open connection can
-    be made one.
+    Comparing each attribute at each checkin would cost several times as much as the rest of
+    the reset; reading ``changed`` costs almost nothing.  List the mixin after the driver's
+    class.  Only then can an open connection change its class (see ``adopt``).
     """
 
     __slots__ = ()
     routine: ClassVar[frozenset[str]] = frozenset()
-    """Attributes that change in the usual course of things; the reset looks at them itself."""
+    """Attributes that change in normal use; the reset checks them itself."""
     beyond: ClassVar[tuple[str, ...]] = ()
-    """Attributes that are not in the instance's dictionary, and restored too."""
+    """Attributes that are not in the instance's ``__dict__``, but are restored too."""
     changed = False
 
     @classmethod
     def adopt(cls, connection: Any) -> None:
-        """Make a connection that was just opened one of these, if it is the driver's own.
+        """Change the class of a connection that was just opened, if it is the driver's own.
 
-        Not passed to connect(): tracing tools replace that, and return what they like.
+        The class is not passed to connect(), because tracing tools replace that function and
+        may return an object of another class.
         """
         kind = type(connection)
         if kind is cls.__bases__[0]:
@@ -35,7 +36,7 @@ class Restorable:
             connection.remember()
 
     def adopt_parts(self) -> None:
-        """Watch what hangs on the connection and is changed in place."""
+        """Watch the connection's objects that are changed in place."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in self.routine:
@@ -47,13 +48,13 @@ class Restorable:
         self.__dict__["changed"] = True
 
     def remember(self) -> None:
-        """Take what the connection is like now for what it is to be like."""
+        """Remember the connection's current state as the one to restore."""
         further = {name: getattr(self, name) for name in self.beyond}
         vars(self)["opened"] = _copied(vars(self)), further
         vars(self)["changed"] = False
 
     def restore(self) -> None:
-        """Make the connection what it was; its transaction must have ended."""
+        """Restore the remembered state; the connection's transaction must have ended."""
         own, further = opened = vars(self)["opened"]
         vars(self).clear()
         vars(self).update(_copied(own))
@@ -64,13 +65,13 @@ class Restorable:
 
 
 class Part:
-    """Stands before the class of what hangs on a connection and is changed in place."""
+    """A mixin for objects of a connection that are changed in place; list it first."""
 
     note: Callable[[], object]
 
     def belong_to(self, connection: Restorable) -> None:
-        """Tell ``connection`` of changes from now on."""
-        whole = ref(connection)  # else the two live until the garbage collector comes
+        """Report changes to ``connection`` from now on."""
+        whole = ref(connection)  # a cycle would keep both until a garbage collection
 
         def note() -> None:
             if (connection := whole()) is not None:
@@ -80,5 +81,5 @@ class Part:
 
 
 def _copied(attributes: dict[str, Any]) -> dict[str, Any]:
-    # Lists are changed in place: psycopg's of handlers, MySQLdb's of messages.
+    # Lists are changed in place: psycopg's handlers, MySQLdb's messages.
     return {n: v.copy() if isinstance(v, list) else v for n, v in attributes.items()}

@@ -1,6 +1,6 @@
-"""The connection pool: no Django and no driver in here.
+"""The connection pool, which needs neither Django nor a driver.
 
-Every room but ``routing``, ``sql`` and ``validation`` may import this one.
+Every room except ``routing``, ``sql`` and ``validation`` may import this one.
 """
 
 from .config import PoolConfig, PoolProfile

@@ -47,7 +47,7 @@ CHECKS: Mapping[str, validation.Check] = {
     "leak_after": validation.seconds(optional=True, above_zero=True),
 }
 
-# The spellings of Django's native pool, so that its settings keep working.
+# The option names of Django's native pool, so that its settings keep working.
 NATIVE_NAMES = {
     "max_size": "pool_size",
     "min_size": "min_idle",
@@ -65,33 +65,33 @@ class PoolConfig:
     """The options of one pool; all times are in seconds."""
 
     pool_size: int
-    """Connections kept."""
+    """The most connections that stay open after checkin."""
     max_overflow: int
-    """Extra connections under load, closed when they come back."""
+    """Extra connections under load, closed at checkin."""
     pool_timeout: float
     """Longest wait for a connection."""
     pool_recycle: float | None
     """Lifetime of a connection, with up to 5 % jitter downwards; None for no limit."""
     pool_pre_ping: bool
-    """Ping before use a connection that rested for ``ping_after`` or longer."""
+    """Ping a connection before use if it was idle for ``ping_after`` or longer."""
     min_idle: int = 0
-    """Connections that are opened ahead of demand."""
+    """Idle connections to keep ready, opened ahead of demand."""
     max_idle: float | None = 600.0
-    """Close a connection that nobody used for so long; None for never."""
+    """Close a connection that was idle for this long; None for never."""
     max_waiting: int = 0
-    """Refuse callers at once when so many wait already; 0 for no limit."""
+    """Refuse a caller at once if this many already wait; 0 for no limit."""
     ping_after: float = 1.0
-    """A connection used more recently gets the passive socket check alone; 0 pings always."""
+    """A connection used more recently gets only the socket check; 0 pings every time."""
     ping_timeout: float = 2.0
     """Longest wait for the answer to a ping."""
     reset: str | Callable[[Any], object] = "rollback"
-    """What makes a returned connection neutral: "rollback", "session" or a callable."""
+    """How checkin makes a connection neutral: "rollback", "session" or a callable."""
     hold: str = "request"
     """How long a lease lasts: "request" or "transaction"."""
     leak_after: float | None = None
     """Report a lease held longer than this; None for never."""
     profile: str = "custom"
-    """The profile that the other values come from."""
+    """The profile that the other values started from."""
 
     @property
     def max(self) -> int:
@@ -105,7 +105,7 @@ class PoolConfig:
         """Return the configuration of a profile.
 
         Raises:
-            ConfigError: nobody knows a profile of that name.
+            ConfigError: there is no profile of that name.
 
         """
         return parse(str(name), profiles)
@@ -118,11 +118,11 @@ def parse(
 
     Args:
         value: True (or None), a profile's name, or a mapping of options.
-        profiles: complete option mappings by profile name (see ``parse_profiles``).
-        where: what messages call the place of the value.
+        profiles: all options of each profile, by its name (see ``parse_profiles``).
+        where: how messages name the setting.
 
     Raises:
-        ConfigError: with one problem for each thing that is wrong.
+        ConfigError: with one problem for each mistake.
 
     """
     problems: list[Problem] = []
@@ -138,22 +138,23 @@ def parse_profiles(
     """Return the built-in profiles and those of the settings, each with all its options.
 
     Raises:
-        ConfigError: with one problem for each thing that is wrong.
+        ConfigError: with one problem for each mistake.
 
     """
     profiles: dict[str, Mapping[str, Any]] = dict(BUILT_IN)
     if not isinstance(value, Mapping):
         raise ConfigError(Problem(where, "must be a mapping of profile names to options."))
     problems: list[Problem] = []
-    for name, options_ in value.items():
+    for name, options in value.items():
         place = f"{where}[{name!r}]"
         if name in BUILT_IN or not isinstance(name, str):
-            problems.append(Problem(place, "is not free as a name for a profile."))
+            hint = "Use a string that is not the name of a built-in profile."
+            problems.append(Problem(place, "cannot be the name of a profile.", hint))
             continue
-        if not isinstance(options_, Mapping):
+        if not isinstance(options, Mapping):
             problems.append(Problem(place, "must be a mapping of options."))
             continue
-        config = _build(*_split(options_, place, problems), profiles, place, problems)
+        config = _build(*_split(options, place, problems), profiles, place, problems)
         if config is not None:
             profiles[name] = {
                 field.name: getattr(config, field.name)
@@ -192,7 +193,7 @@ def _build(
     named = _translate(overrides, where, problems)
     written = dict(named.values())
     good = validation.check_all(where, written, CHECKS_AS_WRITTEN, problems, ["profile"])
-    # Values are set against each other only when each is right by itself.
+    # Compare values with each other only when each of them is valid.
     if not is_known or len(good) < len(named):
         return None
     ours = {name: good[as_written] for name, (as_written, _) in named.items()}
@@ -209,7 +210,7 @@ def _unknown_profile(where: str, name: Any, profiles: Mapping[str, Any]) -> Prob
 def _translate(
     overrides: Mapping[str, Any], where: str, problems: list[Problem]
 ) -> dict[str, tuple[str, Any]]:
-    """Return our name -> (name as written, value), with the native pool's names understood."""
+    """Return (name as written, value) by our name; translate the native pool's names."""
     named: dict[str, tuple[str, Any]] = {}
     for written, value in overrides.items():
         ours = NATIVE_NAMES.get(written, written)

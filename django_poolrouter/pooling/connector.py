@@ -1,4 +1,4 @@
-"""The pool's one door to the driver."""
+"""The only interface between a pool and the driver."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from typing import Any, Protocol
 
 
 class Connector(Protocol):
-    """Opens, tests, resets and closes connections; knows nothing of pools.
+    """Opens, tests, resets and closes connections; knows nothing about pools.
 
-    Each method may be called by any thread, several at a time, and none is called with
-    the pool's lock held.
+    Several threads may call a method at the same time.  The pool never holds its lock
+    during a call.
     """
 
     def open(self) -> Any:
-        """Return a new connection, set up and in autocommit; raises what the driver raises."""
+        """Return a new connection, set up and in autocommit; the driver's errors pass through."""
 
     def close(self, connection: Any) -> None:
-        """Close the connection; may raise, the pool does not care."""
+        """Close the connection; the pool logs an error and goes on."""
 
     def ping(self, connection: Any, timeout: float) -> bool:
         """Tell whether the server answers within ``timeout`` seconds; never raises."""
 
     def reset(self, connection: Any) -> None:
-        """Bring the connection back to neutral; raises if it cannot, and the pool closes it.
+        """Make the connection neutral; if this raises, the pool closes the connection.
 
         Raises:
-            NoReset: that is not a fault.
+            NoReset: this connection cannot be made neutral, although it is not broken.
 
         """
 
@@ -36,4 +36,4 @@ class Connector(Protocol):
         """Return the server's number for this session, or 0."""
 
     def abandon(self, connection: Any) -> None:
-        """In a forked child: make the parent's connection harmless, sending nothing on it."""
+        """Make the parent's connection harmless in a forked child; send nothing on it."""

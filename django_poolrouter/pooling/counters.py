@@ -1,9 +1,9 @@
-"""The figures of a pool, as 64-bit words in memory that somebody else may be reading.
+"""The figures of a pool, as 64-bit words in memory that another process may read.
 
-A pool writes its figures into a ``Page``: by default private memory, or whatever the
-floor above hands in (a file that other processes read).  Every word has one writer at a
-time, either the holder of the pool's lock or the owner of the entry, and a word is
-stored whole, so a reader in another process never sees half a value.
+A pool writes its figures into a ``Page``.  By default that is private memory; a higher
+layer may pass in a file that other processes read.  Each word has one writer at a time:
+the thread that holds the pool's lock, or the owner of the entry.  A word is stored whole,
+so a reader in another process never sees half a value.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from .config import PoolConfig
 from .histogram import WAIT_BUCKETS, quantile
 
-POOL_WORDS = 48  # a few to spare
+POOL_WORDS = 48  # a few are spare
 CELL_WORDS = 8
 
 # Words of the pool, written under the pool's lock.
@@ -23,9 +23,9 @@ CELL_WORDS = 8
     SIZE,
     MAX,
     WAITING,
-    OLDEST_WAIT,  # monotonic ns since when the first in the queue waits, or 0
+    OLDEST_WAIT,  # monotonic ns at which the first waiter began to wait, or 0
     OPENING,
-    CHECKOUTS,  # of connections closed since; those still open keep their own count
+    CHECKOUTS,  # of closed connections; open ones keep their own count
     WAITS,
     WAITED_NS,
     TIMEOUTS,
@@ -34,18 +34,18 @@ CELL_WORDS = 8
     CONNECT_ERRORS,
     CLOSES,
     LOST,  # found dead before or during use
-    RECYCLED,  # closed because of age or idleness, or for a reset
+    RECYCLED,  # closed because of age or idleness, or because they cannot be reset
     LEAKS,
     CLEARED,
     PEAK_OPEN,
     BUCKETS,  # the first of WAIT_BUCKETS words: waits by their length
 ) = range(19)
-# Words that the pool leaves alone: for what the floors above know of its server.
+# The first of the words that higher layers write: what they know about the pool's server.
 NOTES = BUCKETS + WAIT_BUCKETS
 
 # Words of one entry, its cell.
 (
-    SINCE,  # monotonic ns: leased since when; negative: idle since -SINCE; 0: no entry
+    SINCE,  # monotonic ns: leased since then; if negative, idle since -SINCE; 0: no entry
     CREATED,
     USES,
     THREAD,
@@ -61,7 +61,7 @@ class Page:
     __slots__ = ("_free", "words")
 
     def __init__(self, words: Words) -> None:
-        """Take over ``words``, of which there are ``words_needed(max)``; counts go on."""
+        """Use ``words``, which has ``words_needed(max)`` words; its counters continue."""
         self.words = words
         cells = (len(words) - POOL_WORDS) // CELL_WORDS
         self._free = [POOL_WORDS + CELL_WORDS * index for index in reversed(range(cells))]
@@ -86,18 +86,18 @@ class Page:
 
 
 def words_needed(maximum: int) -> int:
-    """Return how many words a pool with so many connections at most writes."""
+    """Return how many words a pool of up to ``maximum`` connections needs."""
     return POOL_WORDS + CELL_WORDS * maximum
 
 
 @dataclass(frozen=True, slots=True)
 class PoolStatus:
-    """A pool's figures at one moment; the counters are since the process started."""
+    """A pool's figures at one moment; counters count from the start of the process."""
 
     size: int
-    """Connections kept (pool_size)."""
+    """The most connections that stay open after checkin (pool_size)."""
     max: int
-    """Most connections at once (size + max_overflow)."""
+    """The most connections open at once (size + max_overflow)."""
     open: int
     """Open connections; always checkedin + checkedout."""
     checkedin: int
@@ -111,17 +111,17 @@ class PoolStatus:
     opening: int = 0
     """Connections being opened."""
     oldest_wait: float = 0.0
-    """Seconds that the first in the queue waits."""
+    """Seconds that the first waiter has waited."""
     oldest_use: float = 0.0
-    """Seconds of the longest lease under way."""
+    """Seconds that the longest current lease has lasted."""
     checkouts: int = 0
     """Leases given."""
     waits: int = 0
-    """Leases that had to wait for another caller's connection."""
+    """Leases that their callers had to wait for."""
     waited: float = 0.0
-    """Seconds waited in all, also by those that timed out."""
+    """Seconds that all callers together waited, timeouts included."""
     timeouts: int = 0
-    """Callers that gave up after pool_timeout."""
+    """Callers that got no connection in time."""
     refused: int = 0
     """Callers refused because of max_waiting."""
     connects: int = 0
@@ -129,37 +129,38 @@ class PoolStatus:
     connect_errors: int = 0
     """Connections that could not be opened."""
     closes: int = 0
-    """Connections closed, for whatever reason."""
+    """Connections closed, for any reason."""
     lost: int = 0
     """Connections found dead."""
     recycled: int = 0
-    """Connections closed because of their age, idleness, or for a reset."""
+    """Connections closed because of age or idleness, or because they cannot be reset."""
     cleared: int = 0
-    """Connections closed because all were to be replaced."""
+    """Connections closed because the pool was cleared or closed."""
     leaks: int = 0
-    """Leases reported as held too long."""
+    """Leases reported as leaks."""
     peak_open: int = 0
-    """Most connections that were open at once."""
+    """The most connections that were open at once."""
     wait_buckets: tuple[int, ...] = (0,) * WAIT_BUCKETS
-    """Waits by their length, also of those that timed out: up to each of WAIT_BOUNDS, and above
-    the last."""
+    """Waits by length, timeouts included: one count for each bound in WAIT_BOUNDS, and one for
+    longer waits."""
 
     @property
     def p95_wait(self) -> float:
-        """Seconds within which 95 % of the callers were served, those that timed out too.
+        """Seconds within which 95 % of the callers were served or timed out.
 
-        Most callers do not wait at all.  Never too low, and at most 2.5 times too high.
+        Most callers do not wait at all; they count too.  The value is never too low, and at
+        most 2.5 times too high.
         """
         return quantile(0.95, self.wait_buckets, max(0, self.checkouts - self.waits))
 
     @classmethod
     def unopened(cls, config: PoolConfig | None = None) -> PoolStatus:
-        """Return the figures of a pool that was not used yet, or of no pool."""
+        """Return the figures of a pool that is not open yet, or of no pool."""
         size, most = (config.pool_size, config.max) if config else (0, 0)
         return cls(size=size, max=most, open=0, checkedin=0, checkedout=0, overflow=0, waiting=0)
 
 
-# What only grows while a process lives, and stays true when it has ended.
+# Figures that only grow while a process lives, and stay true after its end.
 COUNTERS = (
     *("checkouts", "waits", "waited", "wait_buckets", "timeouts", "refused"),
     *("connects", "connect_errors", "closes", "lost", "recycled", "cleared", "leaks"),
@@ -167,7 +168,7 @@ COUNTERS = (
 
 
 def add(statuses: Iterable[PoolStatus]) -> PoolStatus:
-    """Return the sums of all figures, and the maxima of the ages; there must be one at least."""
+    """Return the sum of each figure, or the maximum of each age, of at least one status."""
     statuses = list(statuses)
     sums: dict[str, Any] = {}
     for field in fields(PoolStatus):
@@ -180,7 +181,7 @@ def add(statuses: Iterable[PoolStatus]) -> PoolStatus:
 
 
 def read(words: Iterable[int], now: int) -> PoolStatus:
-    """Return what the words say at the monotonic time ``now`` (ns), in whatever process."""
+    """Return the status in ``words`` at the monotonic time ``now`` (ns); works in any process."""
     values = list(words)
     since = values[POOL_WORDS + SINCE :: CELL_WORDS]
     leased = [at for at in since if at > 0]

@@ -1,4 +1,4 @@
-"""A connection with its record, and the right to use it."""
+"""An entry is a connection with its record; a lease is the right to use it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .errors import PoolError
 
 Probe = Callable[[int], object]
 
-# Times of expiry of an entry that must not be lent again: its pool was cleared, or it has
-# served its time.
+# Values of ``Entry.expires`` that keep an entry from being lent again: its pool was cleared,
+# or it cannot be reset.
 CLEARED, EXPIRED = -1, 0
 
 
 class Lender(Protocol):
-    """Where a lease goes back: what an entry and a lease need of their pool."""
+    """The pool, as far as entries and leases use it."""
 
     name: str
 
@@ -26,14 +26,14 @@ class Lender(Protocol):
         """Take the lease back; ``broken`` closes its connection."""
 
     def give_up(self, lease: Lease) -> None:
-        """Leave the lease to be checked in soon; takes no lock."""
+        """Have another call check the lease in soon; takes no lock."""
 
     def clear(self) -> None:
-        """Replace every connection."""
+        """Drop all connections: idle ones now, leased ones at checkin."""
 
 
 class Entry:
-    """One DB-API connection and its record; whoever leased it (or the pool) owns all fields."""
+    """One DB-API connection and its record; the lease's holder, or the pool, owns all fields."""
 
     __slots__ = (
         "backend",
@@ -62,7 +62,7 @@ class Entry:
         has_news: Probe | None,
         backend: int = 0,
     ) -> None:
-        """Make the record of a connection that was just opened; times are monotonic ns."""
+        """Record a connection that was just opened; times are monotonic ns."""
         self.connection = connection
         self.pool = pool
         self.generation = generation
@@ -73,13 +73,13 @@ class Entry:
         self.used = created
         self.uses = 0
         self.holder = 0
-        self.reported_use = 0  # the use that was reported as held too long
+        self.reported_use = 0  # the value of ``uses`` when a leak was last reported
 
     def __repr__(self) -> str:
         return f"<Entry backend={self.backend} uses={self.uses} generation={self.generation}>"
 
     def take_cell(self, number: int, cell: Words) -> None:
-        """Write the figures of this connection into a cell from now on."""
+        """Write the figures of this connection into ``cell`` from now on."""
         self.cell_number = number
         self.cell = cell
         cell[counters.CREATED] = self.created
@@ -88,12 +88,12 @@ class Entry:
 
 
 class Lease:
-    """The right to use an entry until checkin; good for one checkin only."""
+    """The right to use an entry until checkin; it can be checked in only once."""
 
     __slots__ = ("entry",)
 
     def __init__(self, entry: Entry) -> None:
-        """Lend an entry; only its pool makes leases."""
+        """Lend ``entry``; only its pool does this."""
         self.entry: Entry | None = entry
 
     def __repr__(self) -> str:
@@ -111,29 +111,32 @@ class Lease:
 
     @property
     def pool(self) -> Lender:
-        """The pool to check it in to.
+        """The pool that takes the lease back.
 
         Raises:
-            PoolError: it was checked in before.
+            PoolError: the lease is already checked in.
 
         """
         if self.entry is None:
-            raise PoolError("bug: the lease was checked in before")
+            raise PoolError("bug: the lease is already checked in")
         return self.entry.pool
 
 
 def news_probe(fileno: int | None) -> Probe | None:
-    """Return a function of 0 that tells in a microsecond if a socket has news; None if none can.
+    """Return a function that checks a socket for news in a microsecond; None if that is impossible.
 
-    A server that hung up makes its socket readable, so silence means alive as far as this
-    host knows.  The converse does not hold: NOTIFY, notices and TLS records make a healthy
-    socket readable too, so the pool then asks the server instead of dropping it.
+    Call it with 0, the milliseconds to wait.  A true result means that the socket is readable.
+
+    A server that hung up makes its socket readable.  So a socket without news means that the
+    connection is alive, as far as this host knows.  The converse does not hold: NOTIFY, notices
+    and TLS records make a healthy socket readable too.  The pool then pings the server and does
+    not just drop the connection.
     """
-    # Looked up now: under gevent select.poll exists only in its patched form, or not at all.
+    # Looked up at each call: gevent replaces select.poll, or removes it.
     make_poll = getattr(select, "poll", None)
     if fileno is None or make_poll is None:
         return None
     poll = make_poll()
     poll.register(fileno, select.POLLIN | select.POLLPRI)
-    probe: Probe = poll.poll  # of 0 milliseconds: a list, empty without news
+    probe: Probe = poll.poll  # poll(0) returns a list, which is empty without news
     return probe

@@ -1,29 +1,29 @@
-"""What can go wrong in a pool, said without Django.
+"""The errors of a pool, without Django.
 
-``django_poolrouter.errors`` has what users catch.
+Users catch those in ``django_poolrouter.errors``.
 """
 
 
 class NoReset(Exception):
-    """A connector's reset cannot make this connection as new; nothing is wrong with it."""
+    """A connector cannot make this connection neutral, although it is not broken."""
 
 
 class PoolError(Exception):
-    """A pool could not do what it was asked to do."""
+    """The base of all errors of a pool."""
 
 
 class PoolTimeout(PoolError):
-    """No connection came free within the timeout; the cause is the last failed connect, if any."""
+    """No connection was available in time; the cause is the last failed connect, if any."""
 
 
 class PoolClosed(PoolError):
     """The pool was closed before a connection could be lent."""
 
     def __init__(self, message: str, *, while_waiting: bool = False) -> None:
-        """Say whether the caller had begun to wait, or to open a connection, by then."""
+        """Set ``while_waiting`` if the caller already waited or was opening a connection."""
         super().__init__(message)
         self.while_waiting = while_waiting
 
 
 class PoolExhausted(PoolError):
-    """``max_waiting`` callers wait already, so this one was refused at once."""
+    """A caller was refused at once because ``max_waiting`` callers already wait."""

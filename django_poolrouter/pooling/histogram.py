@@ -1,4 +1,4 @@
-"""How long callers waited, counted in buckets: enough for quantiles, cheap to keep and to add."""
+"""A histogram of waits: enough for quantiles, cheap to keep and to add up."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 
-# Upper bounds in seconds.  A quantile is given as the bound of its bucket, so it is never
-# too low, and too high by 2.5 times at most.
+# Upper bounds in seconds.  A quantile is the bound of its bucket, so it is never too low
+# and at most 2.5 times too high.
 WAIT_BOUNDS = tuple(step * 10.0**power for power in range(-3, 3) for step in (1, 2, 5))
 _BOUNDS_NS = tuple(round(bound * 1e9) for bound in WAIT_BOUNDS)
-# One more, for what is above the last bound.
+# One more bucket is for waits above the last bound.
 WAIT_BUCKETS = len(WAIT_BOUNDS) + 1
 
 
@@ -20,12 +20,12 @@ def bucket(waited: int) -> int:
 
 
 def quantile(share: float, buckets: Sequence[int], at_once: int = 0) -> float:
-    """Return the seconds within which a share of all callers were served.
+    """Return the seconds within which ``share`` of all callers were served.
 
     Args:
         share: 0.95 for "95 % of the callers".
-        buckets: callers by how long they waited.
-        at_once: callers that did not wait.
+        buckets: the number of callers in each bucket.
+        at_once: the number of callers that did not wait.
 
     """
     rank = math.ceil(share * (at_once + sum(buckets)))

@@ -1,4 +1,7 @@
-"""One thread for the upkeep of all pools of a process; no pool needs it to be correct."""
+"""The housekeeper: one thread for the upkeep of all pools of a process.
+
+Pools stay correct without it.
+"""
 
 from __future__ import annotations
 
@@ -11,42 +14,45 @@ logger = logging.getLogger("django_poolrouter.pool")
 
 
 class Maintained(Protocol):
-    """What wants upkeep: a pool, or what somebody above looks after."""
+    """An object that needs upkeep: a pool, or an object of a higher layer."""
 
     @property
     def upkeep_interval(self) -> float | None:
-        """How often ``upkeep`` is wanted, in seconds; None while there is nothing to keep up."""
+        """Seconds between two calls of ``upkeep``; None while there is nothing to do."""
 
     @property
     def asks_for_thread(self) -> bool:
-        """Whether somebody asked for what only upkeep does, so that it goes on after a fork."""
+        """Whether the thread must start again after a fork, because the settings need upkeep."""
 
     def upkeep(self) -> None:
-        """Do what is to be done now and then."""
+        """Do the regular work."""
 
 
 class Housekeeper:
-    """Calls ``upkeep`` of the pools it watches, from a daemon thread.
+    """Calls ``upkeep`` of the pools that it watches, from a daemon thread.
 
-    The thread starts when a pool has something to keep up and ends when none has.
+    The thread starts when a pool has work for it, and ends when no pool has.
     """
 
     def __init__(self) -> None:
-        # The lock guards the fields below, for a few instructions at a time.
+        # Guards the fields below, and is held for a few instructions at a time.
         self._lock = threading.Lock()
         self._pools: WeakSet[Maintained] = WeakSet()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
     def watch(self, pool: Maintained) -> None:
-        """Look after a pool from now on; call it again when a connection was opened."""
+        """Watch ``pool`` from now on.
+
+        Call this again when the pool has opened a connection: the thread may have ended.
+        """
         with self._lock:
             self._pools.add(pool)
             if pool.upkeep_interval is not None:
                 self._start()
 
     def resume(self) -> None:
-        """Go on after ``stop`` if one that was watched asks for it."""
+        """Start the thread again after ``stop`` if a watched pool asks for it."""
         with self._lock:
             if any(pool.asks_for_thread and pool.upkeep_interval for pool in self._pools):
                 self._start()
@@ -63,14 +69,14 @@ class Housekeeper:
         )
         try:
             self._thread.start()
-        except RuntimeError as error:  # no more threads, or the interpreter ends
-            logger.debug("no upkeep of the pools: %s", error)
+        except RuntimeError as error:  # too many threads, or the interpreter is shutting down
+            logger.debug("cannot start the housekeeper thread: %s", error)
             self._thread = None
 
     def stop(self, patience: float = 0.5) -> None:
-        """End the thread, waiting up to ``patience`` seconds for a connect under way.
+        """End the thread; wait up to ``patience`` seconds for a connect in progress.
 
-        The next ``watch`` starts another.
+        The next ``watch`` starts a new thread.
         """
         with self._lock:
             thread, self._thread = self._thread, None
@@ -92,7 +98,7 @@ class Housekeeper:
                 logger.exception("upkeep of %r failed", pool)
 
     def _interval(self, stop: threading.Event) -> float:
-        """Return the seconds until the next round; ends the thread when there is none."""
+        """Return the seconds until the next round; end the thread if no pool needs one."""
         with self._lock:
             wanted = [pool.upkeep_interval for pool in self._pools]
             intervals = [seconds for seconds in wanted if seconds is not None]

@@ -1,7 +1,8 @@
-"""The stock of a pool: opens, tests and closes its connections.
+"""The life of a pool's connections: opens, tests and closes them.
 
-Everything slow that happens to a connection happens here, outside the lock of the state.
-What is off the state but not closed yet keeps its room: the server counts it.
+All slow work on a connection happens here, outside the lock of the state.  An entry that was
+removed from the state counts against the pool's maximum until its connection is closed, because
+the server counts it until then.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from .state import PoolState
 
 logger = logging.getLogger("django_poolrouter.pool")
 
-# Lifetimes are cut by up to this share, so that connections opened together do not
-# all have to be replaced together.
+# Each lifetime is shortened by up to this share.  Otherwise connections that were opened
+# together would all be replaced together.
 JITTER = 0.05
 SECOND = 1_000_000_000
 NEVER = sys.maxsize
@@ -32,11 +33,11 @@ class Lifecycle:
 
     Args:
         lender: the pool that lends them.
-        state: its state, which know its options too.
-        connector: the door to the driver.
-        clock: monotonic time in nanoseconds.
-        on_open: called after each connection that was opened.
-        on_lost: called with each entry whose connection was found dead, or came back broken.
+        state: the pool's state, which has its options too.
+        connector: the interface to the driver.
+        clock: returns the monotonic time in nanoseconds.
+        on_open: called after each successful connect.
+        on_lost: called with each entry whose connection was found dead or came back broken.
 
     """
 
@@ -59,11 +60,11 @@ class Lifecycle:
         self.ping_after = ns(config.ping_after) if config.pool_pre_ping else NEVER
 
     def open(self) -> Entry:
-        """Open a connection; the caller holds a right to, which is used up in any case.
+        """Open a connection; this uses up the caller's permit even if it fails.
 
         Raises:
-            PoolClosed: the pool was closed meanwhile.
-            Exception: what the driver raised.
+            PoolClosed: the pool was closed in the meantime.
+            Exception: the driver's error.
 
         """
         generation = self._state.generation
@@ -106,7 +107,7 @@ class Lifecycle:
         return int(ns(self._config.pool_recycle) * (1 - JITTER * random.random()))  # noqa: S311
 
     def fault(self, entry: Entry, now: int) -> int:
-        """Return why the entry must not be lent, as the word that counts it, or 0."""
+        """Return which counter counts the entry's fault, or 0 if the entry may be lent."""
         if now >= entry.expires:
             return why_expired(entry)
         try:
@@ -114,7 +115,7 @@ class Lifecycle:
                 return 0
             if self._connector.ping(entry.connection, self._config.ping_timeout):
                 return 0
-            # One dead connection is seldom alone: replace all that are not newer than it.
+            # A dead connection is rarely the only one: clear all that are not newer.
             self._state.clear(entry.generation)
             self.sweep()
         except BaseException:
@@ -123,18 +124,18 @@ class Lifecycle:
         return counters.LOST
 
     def retire(self, entry: Entry, fault: int = 0) -> None:
-        """Close an entry that is in no place, and let a waiter use its room.
+        """Close an entry, and let a waiter open a connection in its place.
 
         Args:
-            entry: which.
-            fault: the word that counts why, or 0.
+            entry: neither idle nor granted to a waiter.
+            fault: the counter for the reason, or 0.
 
         """
         self._state.remove(entry, fault)
         self.end(entry, fault)
 
     def end(self, entry: Entry, fault: int = 0) -> None:
-        """Close an entry that was removed from the state, and tell if it was lost."""
+        """Close an entry that was removed from the state; call ``on_lost`` if it was lost."""
         try:
             if fault == counters.LOST:
                 self._on_lost(entry)
@@ -150,16 +151,16 @@ class Lifecycle:
             self.retire(entry, counters.CLEARED)
 
     def close_idle(self) -> None:
-        """Close idle entries that rested longer than max_idle, or lived too long."""
+        """Close idle entries that were idle for ``max_idle`` or are too old."""
         config = self._config
         now = self._clock()
-        rest = ns(config.max_idle) if config.max_idle else NEVER
+        max_idle = ns(config.max_idle) if config.max_idle else NEVER
         spare = len(self._state.idle) - config.min_idle
 
         def unwanted(entry: Entry) -> bool:
             nonlocal spare
             spare -= 1
-            return now >= entry.expires or (spare >= 0 and now - entry.used >= rest)
+            return now >= entry.expires or (spare >= 0 and now - entry.used >= max_idle)
 
         for entry in self._state.take_idle(unwanted):
             self.retire(entry, counters.RECYCLED)
@@ -173,11 +174,11 @@ class Lifecycle:
 
 
 def nothing(*args: object) -> None:
-    """Do nothing: stands where no callback is wanted."""
+    """Do nothing; the default of callbacks."""
 
 
 def why_expired(entry: Entry) -> int:
-    """Return the word that counts why the entry must not be lent again."""
+    """Return the counter for why an expired entry must not be lent again."""
     return counters.CLEARED if entry.expires == CLEARED else counters.RECYCLED
 
 

@@ -1,16 +1,16 @@
-"""The pool: lends connections in turn, and resets what comes back.
+"""The pool: lends connections to callers in turn, and resets them at checkin.
 
-The data's way: ``checkout`` takes the entry used last (LIFO) off a deque, or joins the
-queue; ``checkin`` hands the entry to the caller that waits longest (FIFO), or puts it
-back on the deque.  Because a returned entry goes straight to the first in the queue,
-no newcomer can overtake and no thread starves.
+``checkout`` takes the entry used last (LIFO) off a deque, or joins the queue.  ``checkin``
+hands the entry to the caller that has waited longest (FIFO), or puts it back on the deque.
+A returned entry goes straight to the first waiter, so no newcomer can overtake and no
+thread starves.
 
-The common path takes no lock.  ``deque.pop`` and ``deque.append`` are atomic, and the two
-sides look at each other's work after publishing their own: a waiter joins the queue and
-then looks at the deque, a releaser appends and then looks at the queue (the flag protocol
-of Dekker's algorithm, which needs the sequential consistency that the GIL gives).
-Whoever finds more to do than that turns to the state, which decide everything else, and
-to the stock, which opens, tests and closes.
+The common path takes no lock.  ``deque.pop`` and ``deque.append`` are atomic, and each side
+publishes its own work before it looks at the other's: a waiter joins the queue and then
+looks at the deque; a checkin appends and then looks at the queue.  This is the flag protocol
+of Dekker's algorithm, which needs the sequential consistency that the GIL gives.
+In all other cases the pool turns to ``PoolState``, which decides, and to ``Lifecycle``, which
+opens, tests and closes connections.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from .waiters import Permit, Waiter
 
 logger = logging.getLogger("django_poolrouter.pool")
 
-# How often a waiting caller looks for leases that finalizers gave up, in seconds.
+# How often, in seconds, a waiting caller looks for leases that finalizers gave up.
 COLLECT_EVERY = 0.5
-# After a failed connect ahead of demand, this many times its duration (up to so many seconds)
-# pass before the next: a server that swallows packets must not keep the one thread that looks
-# after all pools waiting.
+# After a failed connect ahead of demand, the pool pauses for PAUSE_FACTOR times its duration,
+# and for at most MAX_PAUSE seconds.  Otherwise a server that swallows packets could block the
+# housekeeper, which all pools share, nearly all the time.
 PAUSE_FACTOR = 9
 MAX_PAUSE = 120
 
@@ -51,13 +51,13 @@ class Pool:
     """A thread-safe pool of DB-API connections.
 
     Args:
-        name: what messages call the pool.
+        name: the pool's name in messages.
         config: its options.
-        connector: the door to the driver.
+        connector: the interface to the driver.
         page: where the figures are kept; private memory by default.
-        clock: monotonic time in nanoseconds.
-        on_open: called with the pool after each connection it opened.
-        on_lost: called with each entry whose connection was found dead, or came back broken.
+        clock: returns the monotonic time in nanoseconds.
+        on_open: called with the pool after each successful connect.
+        on_lost: called with each entry whose connection was found dead or came back broken.
 
     """
 
@@ -96,17 +96,17 @@ class Pool:
     # -- what callers do -------------------------------------------------------------
 
     def checkout(self, timeout: float | None = None) -> Lease:
-        """Return a lease of a living connection; the caller must check it in exactly once.
+        """Return a lease of a working connection; the caller must check it in exactly once.
 
         Args:
-            timeout: longest wait in seconds for other callers' connections, by default
-                the pool's.  Opening one is bounded by the driver's own connect timeout.
+            timeout: longest wait in seconds for other callers' connections; ``pool_timeout``
+                by default.  It does not limit a connect: the driver's own timeout does.
 
         Raises:
-            PoolTimeout: none came free in time.
-            PoolExhausted: ``max_waiting`` callers wait already.
-            PoolClosed: the pool is closed, or was while the caller waited.
-            Exception: what the driver raised when a connection could not be opened.
+            PoolTimeout: no connection was available in time.
+            PoolExhausted: ``max_waiting`` callers already wait.
+            PoolClosed: the pool is closed, or was closed while the caller waited.
+            Exception: the driver's error, if a connection could not be opened.
 
         """
         try:
@@ -135,24 +135,24 @@ class Pool:
             cell[THREAD] = entry.holder = thread
         cell[USES] = entry.uses = entry.uses + 1
         cell[SINCE] = now
-        lease = new(Lease)  # without a call of __init__: a thirtieth of the whole cycle
+        lease = new(Lease)  # __init__ would cost a thirtieth of the whole cycle
         lease.entry = entry
         return lease
 
     def checkin(self, lease: Lease, *, broken: bool = False) -> None:
-        """Give a lease back, with whatever transaction is open rolled back.
+        """Give a lease back; an open transaction is rolled back.
 
         Args:
             lease: what ``checkout`` returned.
             broken: close the connection instead of lending it again.
 
         Raises:
-            PoolError: the lease was checked in before, or is of another pool.
+            PoolError: the lease is already checked in, or belongs to another pool.
 
         """
         entry = lease.entry
         if entry is None or entry.pool is not self:
-            what = "was checked in twice" if entry is None else "was expected, not another's"
+            what = "was checked in twice" if entry is None else "was expected, not another pool's"
             raise PoolError(f"bug: a lease of pool {self.name!r} {what}")
         lease.entry = None
         if not broken:
@@ -173,22 +173,22 @@ class Pool:
             return
         entry.cell[SINCE] = -now
         self._idle.append(entry)
-        # Look again: since the tests above a caller may have begun to wait, and another may
-        # have cleared the pool, and neither saw this entry.
+        # Look again: since the tests above, one caller may have begun to wait, and another may
+        # have cleared the pool.  Neither of them saw this entry.
         if self._state.is_tight or entry.expires == CLEARED:
             state.serve()
             self._lifecycle.sweep()
 
     def give_up(self, lease: Lease) -> None:
-        """Leave a lease to be checked in soon; takes no lock, so finalizers may call it."""
+        """Have another call check the lease in soon; takes no lock, so finalizers may call it."""
         self._given_up.append(lease)
 
     def status(self) -> PoolStatus:
-        """Return the figures of this moment."""
+        """Return the current figures."""
         return self._state.status(self._clock())
 
     def clear(self) -> None:
-        """Replace every connection: idle ones are closed now, leased ones at checkin."""
+        """Drop all connections: idle ones are closed now, leased ones at checkin."""
         self._state.clear(self._state.generation)
         self._lifecycle.sweep()
 
@@ -205,28 +205,28 @@ class Pool:
     def abandon(self) -> None:
         """Make the parent's connections harmless in a forked child; takes no lock.
 
-        The lock may have been held by a thread that does not exist here.  The pool must
-        not be used afterwards, but for the checkins of blocks that the child leaves.
+        The lock may have been held by a thread that does not exist in the child.  Afterwards
+        the pool accepts only the checkins of blocks that the child still has to leave.
         """
         self._state.renew_lock()
         for entry in list(self._state.entries):
             self._connector.abandon(entry.connection)
 
-    # -- checkout, when the entry used last will not do ------------------------------------
+    # -- slow checkout: no entry is idle, or it is not sound -------------------------------
 
     def _queue(self, timeout: float | None) -> Entry:
-        """Wait in turn for an entry, or for the right to open one."""
+        """Wait in turn for an entry, or for a permit to open one."""
         if self._given_up:
             self._collect()
         return self._take(self._state.join(self._clock()), timeout)
 
     def _examine(self, entry: Entry, now: int, timeout: float | None) -> Entry:
-        """Return the entry if it is sound after all, or another."""
+        """Test the entry thoroughly; return it if it is sound, else another."""
         fault = self._lifecycle.fault(entry, now)
         return self._take(self._replace(entry, fault, now), timeout) if fault else entry
 
     def _take(self, waiter: Waiter, timeout: float | None) -> Entry:
-        """Wait for the grant and return the sound entry that it is, or that it lets us open."""
+        """Wait for the grant; return the granted entry, or open one with the granted permit."""
         limit = self.config.pool_timeout if timeout is None else timeout
         while True:
             if waiter.grant is None:
@@ -244,8 +244,8 @@ class Pool:
                 raise grant
 
     def _wait(self, waiter: Waiter, timeout: float) -> None:
-        """Wait for the grant; whatever happens, it is not lost."""
-        # What was spent on testing a connection in vain counts too.
+        """Wait for the grant, which is not lost even if the wait is interrupted."""
+        # Time spent on testing a faulty connection counts too.
         left = timeout - (self._clock() - waiter.since) / SECOND
         try:
             while not waiter.wait(min(left, COLLECT_EVERY) if left > 0 else 0.0):
@@ -261,13 +261,13 @@ class Pool:
             raise error
 
     def _withdraw(self, waiter: Waiter) -> None:
-        """Pass on what a waiter was granted who is not there to take it."""
+        """Pass on the grant of a waiter that will not use it."""
         entry = self._state.withdraw(waiter)
         if entry is not None:
             self._take_back(entry, self._clock())
 
     def _replace(self, entry: Entry, fault: int, since: int) -> Waiter:
-        """Close a faulty entry; return the waiter that stands first in the queue for it."""
+        """Close a caller's faulty entry; return a waiter, first in the queue, for another entry."""
         waiter = self._state.replace(entry, fault, since)
         try:
             self._lifecycle.end(entry, fault)
@@ -277,7 +277,7 @@ class Pool:
         return waiter
 
     def _collect(self) -> None:
-        """Check in what was given up."""
+        """Check in the leases that were given up."""
         while self._given_up:
             try:
                 lease = self._given_up.popleft()
@@ -285,13 +285,13 @@ class Pool:
                 return
             self.checkin(lease)
 
-    # -- checkin, when there is more to do than to append ------------------------------------
+    # -- slow checkin: more to do than to append -----------------------------------------------
 
     def _take_back(self, entry: Entry, now: int, *, broken: bool = False) -> None:
-        """Give the entry to the first waiter, or to the idle ones, or close it."""
+        """Give the entry to the first waiter, put it with the idle ones, or close it."""
         state = self._state
         if state.is_mine():
-            # The garbage collector runs a finalizer in the middle of the state.
+            # The garbage collector runs a finalizer in the middle of a method of the state.
             if broken:
                 entry.expires = CLEARED
             self.give_up(Lease(entry))
@@ -305,11 +305,11 @@ class Pool:
             if not state.hand_over(entry):
                 self._lifecycle.end(entry)
 
-    # -- housekeeping, from a thread of its own ---------------------------------------------
+    # -- upkeep, in the housekeeper's thread ------------------------------------------------
 
     @property
     def upkeep_interval(self) -> float | None:
-        """How often ``upkeep`` is wanted, in seconds; None while there is nothing to keep up."""
+        """Seconds between two calls of ``upkeep``; None while there is nothing to do."""
         config = self.config
         if self._state.closed or not (self._state.entries or config.min_idle):
             return None
@@ -319,11 +319,11 @@ class Pool:
 
     @property
     def asks_for_thread(self) -> bool:
-        """Whether the options ask for what only upkeep does."""
+        """Whether the options ask for something that only upkeep does."""
         return bool(self.config.min_idle or self.config.leak_after)
 
     def upkeep(self) -> None:
-        """Close what rested or lived too long, open what min_idle asks for, report leaks."""
+        """Close entries that were idle too long or are too old, keep ``min_idle``, report leaks."""
         self._collect()
         self._lifecycle.close_idle()
         if self.config.leak_after:
@@ -336,7 +336,7 @@ class Pool:
             try:
                 entry = self._lifecycle.open()
             except Exception as error:
-                logger.info("pool %s: could not open ahead of demand: %s", self.name, error)
+                logger.info("pool %s: could not connect ahead of demand: %s", self.name, error)
                 now = self._clock()
                 self._fill_after = now + min((now - began) * PAUSE_FACTOR, ns(MAX_PAUSE))
                 return

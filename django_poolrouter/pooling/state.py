@@ -1,12 +1,12 @@
-"""The state of a pool: what it has, who waits for it, and who gets what.
+"""The state of a pool: its entries, its waiters, and the decisions on who gets what.
 
-Every decision that more than one caller depends on is made here, under one lock that is
-held for a few microseconds at a time; nothing is opened, closed, pinged or logged here.
+Every decision that more than one caller depends on is made here, under one lock.  The lock
+is held for a few microseconds at a time: nothing is opened, closed, pinged or logged here.
 The pool asks, and acts on the answer afterwards.
 
 An entry is in exactly one place: idle on the deque, leased, or granted to a waiter that
-has not woken up yet.  ``match`` is the one place where waiters meet entries and the right
-to open one; everything that frees capacity calls it, so no wake-up is lost.
+has not woken up yet.  ``match`` gives idle entries and permits to waiters.  Everything that
+frees capacity calls it, so no wake-up is lost.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from .errors import PoolClosed, PoolError, PoolExhausted, PoolTimeout
 from .histogram import bucket
 from .waiters import PERMIT, Permit, Waiter, WaitQueue
 
-# How many connections may be opened at once.  In a spike the connections that come back
-# serve most callers long before as many new ones could be opened.
+# How many connections may be opened at the same time.  In a spike, the connections that come
+# back serve most callers long before that many new ones could be opened.
 MAX_OPENING = 4
 
 
 class PoolState:
-    """All of a pool that its callers share.
+    """The part of a pool that its callers share.
 
     Args:
-        name: what messages call the pool.
+        name: the pool's name in messages.
         config: its options.
         page: where the figures are kept.
 
@@ -46,27 +46,27 @@ class PoolState:
         self._words[counters.SIZE] = config.pool_size
         self._words[counters.MAX] = config.max
 
-        # Guards all that follows, but for what is said of idle and is_tight.  It knows its
-        # owner because the garbage collector may run a finalizer in the middle of a method,
-        # and that may check a connection in: see is_mine.
+        # Guards all fields below, except where idle and is_tight say otherwise.  It is a lock
+        # that knows its owner: the garbage collector may run a finalizer in the middle of a
+        # method, and the finalizer may check a connection in (see is_mine).
         self.renew_lock()
         self.entries: set[Entry] = set()
         self.waiters = WaitQueue()
         self.opening = 0
-        self.closing = 0  # off the state, but not closed yet: they still take room
+        self.closing = 0  # removed, but not closed yet: they still count
         self.generation = 0
         self.closed = False
         self.connect_error: BaseException | None = None
         # Popped and appended to without the lock.
         self.idle: deque[Entry] = deque()
-        # Whether an entry that comes back must not just go to the idle ones: somebody waits,
-        # or there are more than are kept.  Read without the lock.
+        # Whether checkin must do more than append to idle: callers wait, or there is overflow.
+        # Read without the lock.
         self.is_tight = False
 
     def renew_lock(self) -> None:
-        """Make the lock, or make it anew in a forked child."""
+        """Make the lock; a forked child replaces it with a new one."""
         self.lock = threading.RLock()
-        # Tells whether this thread is in the middle of a method of these state.
+        # Tells whether this thread is in the middle of a method of this object.
         self.is_mine: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
 
     def status(self, now: int) -> PoolStatus:
@@ -77,11 +77,11 @@ class PoolState:
     # -- callers who want an entry -------------------------------------------------------
 
     def join(self, now: int) -> Waiter:
-        """Stand a new waiter last in the queue; perhaps it is granted something at once.
+        """Queue a new waiter, which may be granted an entry or a permit immediately.
 
         Raises:
-            PoolClosed: nothing is lent any more.
-            PoolExhausted: ``max_waiting`` callers wait already.
+            PoolClosed: the pool is closed.
+            PoolExhausted: ``max_waiting`` callers already wait.
 
         """
         waiter = Waiter(now)
@@ -92,7 +92,7 @@ class PoolState:
             in_line = len(self.waiters)
             if in_line == 1:
                 self.match()
-            else:  # there was nothing for those who stand before
+            else:  # others wait already, so there is nothing to grant
                 self._words[counters.WAITING] = in_line
             limit = self.config.max_waiting
             if not limit or in_line <= limit or waiter.grant is not None:
@@ -100,12 +100,15 @@ class PoolState:
             self.waiters.leave(waiter)
             self._note()
             self._words[counters.REFUSED] += 1
-            message = f"pool {self.name!r}: {limit} callers wait already; {self._figures(now)}"
+            message = (
+                f"pool {self.name!r}: {limit} callers already wait, the most that max_waiting "
+                f"allows; {self._figures(now)}"
+            )
             cause = self.connect_error
         raise PoolExhausted(message) from cause
 
     def replace(self, entry: Entry, fault: int, since: int) -> Waiter:
-        """Remove a caller's faulty entry, and stand it first in the queue: it was its turn."""
+        """Remove a faulty entry; put its caller first in the queue, so that it keeps its turn."""
         waiter = Waiter(since)
         with self.lock:
             self._remove(entry, fault)
@@ -117,12 +120,12 @@ class PoolState:
         return waiter
 
     def end_wait(self, waiter: Waiter, timeout: float, now: int) -> PoolError | None:
-        """Note the end of a wait; return the error if nothing was granted in time."""
+        """Count the end of a wait; return the error if nothing was granted in time."""
         waited = now - waiter.since
         with self.lock:
             self._words[counters.BUCKETS + bucket(waited)] += 1
             self._words[counters.WAITED_NS] += waited
-            if waiter.grant is not None:  # perhaps given at the last moment: it keeps it
+            if waiter.grant is not None:  # perhaps at the last moment: the caller uses it
                 self._words[counters.WAITS] += 1
                 return None
             self.waiters.leave(waiter)
@@ -136,12 +139,12 @@ class PoolState:
         return error
 
     def serve(self) -> None:
-        """Give the waiters what there is."""
+        """Give the waiters what is available."""
         with self.lock:
             self.match()
 
     def withdraw(self, waiter: Waiter) -> Entry | None:
-        """Take a waiter out of the queue; return the entry it was granted and will not use."""
+        """Take a waiter out of the queue; return the entry that it was granted but will not use."""
         with self.lock:
             self.waiters.leave(waiter)
             grant = waiter.grant
@@ -151,8 +154,8 @@ class PoolState:
         return grant if isinstance(grant, Entry) else None
 
     def match(self) -> None:
-        """Give idle entries, then rights to open, to the waiters; the caller holds the lock."""
-        # Before the deque is looked at: who appends to it looks at this afterwards.
+        """Give idle entries, then permits, to the waiters; the caller holds the lock."""
+        # Set before looking at the deque: a checkin appends to it, then looks at this flag.
         self.is_tight = True
         while self.waiters:
             try:
@@ -177,7 +180,7 @@ class PoolState:
         return self.opening < MAX_OPENING and taken < self.config.max
 
     def _note(self) -> None:
-        """Write down what callers and other processes look at; the caller holds the lock."""
+        """Update the flag and the figures that others read; the caller holds the lock."""
         self._note_queue()
         self._words[counters.OPENING] = self.opening
 
@@ -196,10 +199,10 @@ class PoolState:
             f"{status.checkedin} idle, {self.opening} opening, {status.waiting} others waiting"
         )
 
-    # -- entries that come, come back and go -----------------------------------------------
+    # -- entries are added, returned and removed ---------------------------------------------
 
     def add(self, entry: Entry) -> None:
-        """Enter a connection that was opened by a right to; the opener has it in hand."""
+        """Add an entry that was opened with a permit; the caller has it, as if leased."""
         with self.lock:
             self.opening -= 1
             self.connect_error = None
@@ -214,7 +217,7 @@ class PoolState:
             self.match()
 
     def note_failed_open(self, error: BaseException) -> None:
-        """Take back a right to open that came to nothing."""
+        """Take back the permit of a connect that failed."""
         with self.lock:
             self.opening -= 1
             self._words[counters.CONNECT_ERRORS] += 1
@@ -222,7 +225,7 @@ class PoolState:
             self.match()
 
     def may_open_ahead(self) -> bool:
-        """Take the right to open one for ``min_idle``, if there is to be one more."""
+        """Take a permit to open one entry for ``min_idle``; False if none is needed or allowed."""
         config = self.config
         with self.lock:
             if self.closed or len(self.idle) >= config.min_idle or not self.may_open:
@@ -234,7 +237,7 @@ class PoolState:
             return True
 
     def hand_over(self, entry: Entry) -> bool:
-        """Give the entry to the first waiter or the idle ones; False if it is to be closed."""
+        """Give the entry to the first waiter or to the idle ones; False if it must be closed."""
         with self.lock:
             if entry.expires == CLEARED:
                 self._remove(entry, counters.CLEARED)
@@ -250,13 +253,14 @@ class PoolState:
             return True
 
     def remove(self, entry: Entry, fault: int = 0) -> None:
-        """Remove an entry that is in no place; the caller closes it and calls ``note_closed``.
+        """Remove an entry; the caller then closes it and calls ``note_closed``.
 
-        Until then it keeps its room: the server would count one connection too many.
+        Until that call the entry counts against the pool's maximum.  Otherwise the server could
+        see one connection too many.
 
         Args:
-            entry: which.
-            fault: the word that counts why, or 0.
+            entry: neither idle nor granted to a waiter.
+            fault: the counter for the reason, or 0.
 
         """
         with self.lock:
@@ -272,25 +276,25 @@ class PoolState:
         self._note()
 
     def note_closed(self) -> None:
-        """Let a waiter use the room of a removed entry, whose connection is closed now."""
+        """Note that a removed entry's connection is closed; a waiter may open one in its place."""
         with self.lock:
             self.closing -= 1
             self.match()
 
-    # -- all of them -------------------------------------------------------------------------
+    # -- all entries -------------------------------------------------------------------------
 
     def clear(self, generation: int) -> None:
-        """Lend no entry of this generation again; nothing if a newer one has begun.
+        """Lend no entry of this generation again; do nothing if a newer one has begun.
 
-        Of several threads that find the same failure only the first clears: what was opened
-        since is of a newer generation.
+        When several threads find the same failure, only the first clears the pool.  The others
+        must not drop the connections that were opened since.
         """
         with self.lock:
             if generation == self.generation:
                 self._clear()
 
     def close(self) -> None:
-        """Lend nothing again: waiters get PoolClosed."""
+        """Lend nothing any more; waiters get PoolClosed."""
         with self.lock:
             self.closed = True
             self._clear()
@@ -310,12 +314,15 @@ class PoolState:
             if unwanted(entry):
                 try:
                     self.idle.remove(entry)
-                except ValueError:  # lent since; whoever has it finds out
+                except ValueError:  # leased in the meantime; its checkin tests it
                     continue
                 yield entry
 
     def take_leaks(self, before: int) -> list[tuple[Entry, int]]:
-        """Return what is leased since before a time (monotonic ns), and since when, once."""
+        """Return entries whose lease began by ``before``, and when it began (monotonic ns).
+
+        Each lease is returned only once.
+        """
         found = []
         with self.lock:
             for entry in self.entries:

@@ -11,7 +11,7 @@ from .errors import PoolError
 
 
 class Permit:
-    """What a waiter may be granted instead of an entry: the right to open one."""
+    """The right to open a connection, which a waiter may be granted instead of an entry."""
 
 
 PERMIT: Final = Permit()
@@ -25,7 +25,7 @@ class Waiter:
 
     def __init__(self, now: int) -> None:
         """Start to wait at the monotonic time ``now`` (ns)."""
-        # A raw lock as one-shot event is a fifth of an Event's cost; looked up on
+        # A raw lock as a one-shot event costs a fifth of an Event.  It is looked up on
         # threading at run time because gevent replaces it there.
         self._event = threading.Lock()
         self._event.acquire()
@@ -33,7 +33,7 @@ class Waiter:
         self.since = now
 
     def give(self, grant: Grant) -> None:
-        """Grant and wake; the caller holds the pool's lock."""
+        """Set the grant and wake the waiter; the caller holds the pool's lock."""
         self.grant = grant
         self._event.release()
 
@@ -45,21 +45,21 @@ class Waiter:
 class WaitQueue(OrderedDict[Waiter, None]):
     """Waiters in order of arrival; leaving from the middle is cheap. The pool's lock guards it.
 
-    A kind of dict rather than one with a dict inside: each checkin asks if it is empty.
+    It is a dict and does not wrap one, so that the frequent test whether it is empty is cheap.
     """
 
     __slots__ = ()
 
     def join(self, waiter: Waiter, *, first: bool = False) -> None:
-        """Stand last in the queue, or first."""
+        """Add a waiter at the end of the queue, or in front."""
         self[waiter] = None
         if first:
             self.move_to_end(waiter, last=False)
 
     def leave(self, waiter: Waiter) -> None:
-        """Leave the queue, wherever in it; no harm if already out."""
+        """Remove a waiter from any place in the queue; do nothing if it is not there."""
         self.pop(waiter, None)
 
     def next(self) -> Waiter:
-        """Take the first out of the queue."""
+        """Remove and return the first waiter."""
         return self.popitem(last=False)[0]

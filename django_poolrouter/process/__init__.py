@@ -1,4 +1,4 @@
-"""What this process has: its pools, its clusters and their end.
+"""What this process has: its pools and its clusters, and how they end.
 
 ``statements``, ``status`` and the rooms above them may import this one.
 """

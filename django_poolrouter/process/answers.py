@@ -1,4 +1,4 @@
-"""An answer within a time limit, although a connect cannot be interrupted."""
+"""Answers within a time limit, even though nothing can interrupt a connect."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import TypeVar
 from ..errors import PoolTimeout
 
 T = TypeVar("T")
-# The share of the time that a question gets, so that its own error comes before ours.
+# The share of the time limit that a question gets, so that its own error comes before ours.
 SHARE = 0.9
 
 
 def answer_within(
     timeout: float, question: Callable[[float], T], *, turn: threading.Lock, name: str
 ) -> T:
-    """Return the answer to a question, which a thread of its own asks.
+    """Ask a question in a separate thread and return its answer.
 
-    That thread may outlast the call, because nothing can interrupt a connect.  ``turn`` lets one
-    question run at a time, so a database that hangs piles up neither threads nor connections.
+    The thread may outlast the call, because nothing can interrupt a connect.  ``turn`` lets only
+    one question run at a time, so threads and connections do not pile up while a database hangs.
 
     Args:
-        timeout: seconds for everything.
-        question: called with the seconds that it may take; it must end by itself.
+        timeout: seconds for the whole call.
+        question: called with its time limit in seconds; it must keep to it.
         turn: held while the question runs.
-        name: of the thread.
+        name: the thread's name.
 
     Raises:
         PoolTimeout: there was no answer in time.
-        Exception: what the question raised.
+        Exception: the error that the question raised.
 
     """
     end = time.monotonic() + timeout

@@ -32,27 +32,27 @@ MakePage = Callable[["DatabasePool", PoolConfig], Page]
 
 
 class ServerConnector(Connector, Protocol):
-    """What a pool of Django connections needs of its connector; the backend writes it."""
+    """The connector of a pool of Django connections; the backends implement it."""
 
     settings: Mapping[str, Any]
-    """Of the database, as they are now."""
+    """The current settings of the database."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What Django asks the server once for each wrapper, asked once for the pool."""
+        """Facts that Django would ask the server for in each wrapper, asked once for the pool."""
 
     def inspect(self, connection: Any, timeout: float) -> ServerFacts:
-        """Ask the server who it is."""
+        """Ask the server about itself."""
 
     def sessions(self, connection: Any, timeout: float) -> dict[int, ServerSession] | None:
-        """Ask the server what its sessions do; None where it does not tell."""
+        """Return what the server's sessions do; None if it does not say."""
 
 
 class DatabasePool:
     """The pool of one alias in this process; it opens no connection before it is used.
 
-    An alias that is not pooled has one too, with counts of 0, whose ``connection()``
-    and ``session()`` work on Django's own connection.
+    An alias that is not pooled has a DatabasePool too.  Its counts are 0, and its
+    ``connection()`` and ``session()`` use Django's connection.
     """
 
     def __init__(
@@ -64,18 +64,18 @@ class DatabasePool:
         make_page: MakePage | None = None,
         look_after: Callable[[Pool], object] = nothing,
     ) -> None:
-        """Make the pool of ``alias``; ``registry`` is who calls this."""
+        """Make the pool of ``alias``; user code gets it from ``pools`` instead."""
         self.alias = alias
         self.vendor = vendor
         self.config = config
         self.connector = connector
         self._make_page = make_page
         self._look_after = look_after
-        # The lock guards the three fields below; the pool has its own.
+        # Guards the three fields below; the pool has its own lock.
         self._lock = threading.Lock()
         self._pool: Pool | None = None
-        # The same while somebody looks after it.  This is what callers take: the test whether
-        # there is a pool then tells them both, at no cost.
+        # The same pool while the housekeeper watches it, else None.  Callers take this one, so
+        # that a single test shows whether the pool is open and watched.
         self._watched_pool: Pool | None = None
         self._closed: list[tuple[Pool, Page]] = []
         self._question_turn = threading.Lock()  # see ``answers.answer_within``
@@ -85,12 +85,12 @@ class DatabasePool:
 
     @property
     def is_pooled(self) -> bool:
-        """Tell whether connections of this alias are pooled at all."""
+        """Tell whether connections of this alias are pooled."""
         return self.connector is not None
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What the server said of itself, for wrappers that would ask it again."""
+        """What the server said about itself, so that each wrapper need not ask again."""
         return self.connector.facts if self.connector else {}
 
     # -- figures -----------------------------------------------------------------------
@@ -108,15 +108,15 @@ class DatabasePool:
     # -- use ----------------------------------------------------------------------------
 
     def checkout(self, timeout: float | None = None) -> Lease:
-        """Return a lease, to be given back with ``lease.pool.checkin(lease)``.
+        """Return a lease; give it back with ``lease.pool.checkin(lease)``.
 
-        ``connection()`` is safer.
+        ``connection()`` is safer, because it always does that.
 
         Raises:
-            PoolTimeout: none came free in time.
-            PoolExhausted: ``max_waiting`` callers wait already.
-            PoolClosed: the pool was disposed while the caller waited.
-            Exception: what the driver raised when a connection could not be opened.
+            PoolTimeout: no connection was available in time.
+            PoolExhausted: ``max_waiting`` callers already wait.
+            PoolClosed: the pool was disposed of while the caller waited.
+            Exception: the driver's error, if a connection could not be opened.
 
         """
         while True:
@@ -126,24 +126,24 @@ class DatabasePool:
             except pooling.PoolClosed as error:
                 if error.while_waiting or pool is self._pool:
                     raise public(error) from error.__cause__
-                # Disposed of between these two lines: the next one is as good.
+                # Disposed of between these two lines: use the next pool.
             except pooling.PoolError as error:
-                told = public(error)
-                if isinstance(told, PoolTimeout | PoolExhausted):
+                public_error = public(error)
+                if isinstance(public_error, PoolTimeout | PoolExhausted):
                     signals.pool_exhausted.send_robust(
-                        DatabasePool, alias=self.alias, pool=self, error=told
+                        DatabasePool, alias=self.alias, pool=self, error=public_error
                     )
-                raise told from error.__cause__
+                raise public_error from error.__cause__
 
     @contextmanager
     def connection(self, timeout: float | None = None) -> Iterator[Any]:
-        """Lend a raw DB-API connection in autocommit; what is left open is rolled back.
+        """Lend a raw DB-API connection in autocommit; a transaction left open is rolled back.
 
         Args:
-            timeout: longest wait in seconds, by default the pool's.
+            timeout: longest wait in seconds; ``pool_timeout`` by default.
 
         Raises:
-            PoolError: no connection could be had (see ``checkout``).
+            PoolError: no connection was available (see ``checkout``).
             django.db.Error: the database refused a new connection.
 
         """
@@ -154,7 +154,7 @@ class DatabasePool:
                     yield wrapper.connection
                 finally:
                     if autocommit and not wrapper.in_atomic_block:
-                        with suppress(Error):  # a dead connection is Django's to find out
+                        with suppress(Error):  # Django notices a dead connection later
                             wrapper.rollback()
             return
         with connections[self.alias].wrap_database_errors:
@@ -166,9 +166,9 @@ class DatabasePool:
 
     @contextmanager
     def session(self) -> Iterator[BaseDatabaseWrapper]:
-        """Run a block in ``transaction.atomic`` on Django's connection of this thread.
+        """Run a block in ``transaction.atomic`` on this thread's Django connection.
 
-        A connection that the block had to take is given back at its end.
+        If the thread had no connection yet, the one that it takes is given back at the end.
         """
         with self._borrowed() as wrapper, transaction.atomic(using=self.alias):
             yield wrapper
@@ -176,7 +176,7 @@ class DatabasePool:
     def execute(
         self, sql: str, params: Sequence[Any] | Mapping[str, Any] | None = None
     ) -> list[tuple[Any, ...]]:
-        """Execute one statement on Django's connection of this thread and return its rows.
+        """Execute one statement on this thread's Django connection and return its rows.
 
         Placeholders are Django's (``%s``) on every database.
         """
@@ -185,16 +185,16 @@ class DatabasePool:
             return list(cursor.fetchall()) if cursor.description else []
 
     def ping(self, timeout: float) -> None:
-        """Ask the server for a sign of life over a connection of the pool.
+        """Ping the server on a connection of the pool.
 
         Raises:
-            PoolError: no connection could be had within ``timeout`` seconds, or the
-                server did not answer on it.
+            PoolError: no connection was available within ``timeout`` seconds, or the
+                server did not answer.
             django.db.Error: the database refused a new connection.
 
         """
         if self.connector is None:
-            with scope():  # in which no read was routed: the question is for this server
+            with scope():  # in a scope where no read was routed, the query goes to this very server
                 self.execute("SELECT 1")
             return
         with self.connection(timeout) as raw:
@@ -202,15 +202,15 @@ class DatabasePool:
                 raise PoolTimeout(f"the server of {self.alias!r} did not answer a ping")
 
     def answer_within(self, timeout: float, question: Callable[[float], T]) -> T:
-        """Return the answer to a question about this pool, asked from another thread.
+        """Ask a question about this pool in a separate thread and return its answer.
 
         Args:
-            timeout: seconds for everything.
-            question: called with the seconds that it may take; it must end by itself.
+            timeout: seconds for the whole call.
+            question: called with its time limit in seconds; it must keep to it.
 
         Raises:
             PoolTimeout: there was no answer in time.
-            Exception: what the question raised.
+            Exception: the error that the question raised.
 
         """
         name = f"poolrouter-asks-{self.alias}"
@@ -219,14 +219,14 @@ class DatabasePool:
     # -- end -----------------------------------------------------------------------------
 
     def clear(self) -> None:
-        """Replace every connection: idle ones now, leased ones when they come back."""
+        """Drop all connections: idle ones now, leased ones at checkin."""
         if self._pool is not None:
             self._pool.clear()
 
     def dispose(self) -> None:
-        """Close: waiters get PoolClosed, leased connections are closed when they come back.
+        """Close the pool: waiters get PoolClosed, leased connections are closed at checkin.
 
-        The next use opens a fresh pool.
+        The next use opens a new pool.
         """
         with self._lock:
             pool, self._pool = self._pool, None
@@ -237,11 +237,11 @@ class DatabasePool:
         pool.close()
 
     def unwatch(self) -> None:
-        """Nobody looks after the pool any more; its next caller sees to it."""
+        """Note that the housekeeper stops watching; the next checkout has it watch again."""
         self._watched_pool = None
 
     def abandon(self) -> None:
-        """In a forked child: make all connections harmless. Takes no lock."""
+        """Make all connections harmless in a forked child; takes no lock."""
         self._lock = threading.Lock()
         self._question_turn = threading.Lock()
         pools = [pool for pool, _ in self._closed]
@@ -275,7 +275,7 @@ class DatabasePool:
         )
 
     def _page(self, config: PoolConfig) -> Page:
-        """Return the page of a closed pool with no leases left, or a new one."""
+        """Return the page of a closed pool that has no connections left, or a new page."""
         for closed in self._closed:
             if closed[0].is_empty:
                 self._closed.remove(closed)
@@ -284,9 +284,10 @@ class DatabasePool:
 
     @contextmanager
     def _borrowed(self) -> Iterator[BaseDatabaseWrapper]:
-        """Django's connection of this thread; closed afterwards if it was not open before."""
+        """Lend this thread's Django connection; close it afterwards if it was not open before."""
         wrapper = connections[self.alias]
-        # A block that has not begun its transaction has no connection yet, and needs it then.
+        # An atomic block may have no connection before it begins its transaction, and needs it
+        # from then on.
         was_open = wrapper.connection is not None or wrapper.in_atomic_block
         try:
             yield wrapper
@@ -296,7 +297,7 @@ class DatabasePool:
 
 
 def describe(error: BaseException, pool: DatabasePool | None) -> str:
-    """Return what went wrong in one line, without the password of the database."""
+    """Return an error's message on one line, without the database's password."""
     text = in_one_line(error)
     if isinstance(error, KeyError) and error.args:
         text = str(error.args[0])

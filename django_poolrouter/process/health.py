@@ -1,4 +1,4 @@
-"""Tells whether a pool is able to work."""
+"""Health checks of pools."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UTC_NOW = partial(datetime.now, UTC)
 
 @dataclass(frozen=True, slots=True)
 class PoolHealth:
-    """The outcome of one check."""
+    """The result of one check."""
 
     healthy: bool
     connections_available: int
@@ -28,12 +28,12 @@ class PoolHealth:
 
 
 class PoolHealthMonitor:
-    """Checks a pool by borrowing a connection and asking the server for a sign of life.
+    """Checks a pool by taking a connection and pinging the server on it.
 
     Args:
         pool: the pool, or the alias of a database.
-        timeout: seconds that a check may take, all in all.
-        wall_clock: tells the time of a check.
+        timeout: seconds that a whole check may take.
+        wall_clock: returns the current time, for ``last_check``.
 
     """
 
@@ -51,7 +51,7 @@ class PoolHealthMonitor:
         return f"<PoolHealthMonitor of {self._wanted!r}>"
 
     def is_healthy(self) -> bool:
-        """Return whether a check finds the pool able to work; never raises."""
+        """Check now and return whether the pool works; never raises."""
         return self.check_health().healthy
 
     def check_health(self) -> PoolHealth:
@@ -76,5 +76,5 @@ class PoolHealthMonitor:
     def _pool(self) -> DatabasePool:
         found = pools[self._wanted] if isinstance(self._wanted, str) else self._wanted
         if not isinstance(found, DatabasePool):
-            raise TypeError(f"{type(found).__name__} is neither alias nor pool")
+            raise TypeError(f"expected an alias or a pool, not {type(found).__name__}")
         return found

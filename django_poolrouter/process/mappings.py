@@ -1,4 +1,4 @@
-"""The pools and clusters of this process as user code sees them: mappings that keep nothing."""
+"""The pools and clusters of this process as user code sees them: mappings without state."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ class MultiDatabasePool(Mapping[str, DatabasePool]):
         """Return the pool of an alias.
 
         Raises:
-            KeyError: the alias is not configured; no default hides a misspelt name.
+            KeyError: the alias is not configured.  ``default`` is ignored, because it would
+                hide a misspelt name.
 
         """
         return self[alias]
@@ -53,7 +54,7 @@ class MultiDatabasePool(Mapping[str, DatabasePool]):
 
 
 class ReadWritePool:
-    """The pools of one cluster: sessions that write, and sessions that read."""
+    """The pools of one cluster, with sessions for writes and sessions for reads."""
 
     def __init__(self, cluster: Cluster) -> None:
         """Make the view of ``cluster``."""

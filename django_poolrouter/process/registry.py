@@ -1,6 +1,6 @@
 """The pools and clusters of this process: made on first use, renewed after a fork.
 
-This is the one place with state for the whole process.
+This is the only place that keeps state for the whole process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .database_pool import DatabasePool, ServerConnector
 from .replication_logs import PooledServers
 from .shutdown import PoolManager
 
-# What does not reach the server, or may change without making it another database.
+# Settings that do not reach the server, or that may change while the database stays the same.
 NOT_IDENTITY = frozenset(
     {
         "ATOMIC_REQUESTS",
@@ -40,21 +40,21 @@ Settings = dict[str, Any]
 
 
 class Poolable(Protocol):
-    """A database wrapper that can be pooled; it brings along what opens its connections."""
+    """A database wrapper that can be pooled; it makes the connector of its pool."""
 
     alias: str
     vendor: str
     settings_dict: Settings
 
     def can_be_pooled(self) -> bool:
-        """Tell whether it is a database of its own, and not Django's way to the server."""
+        """Tell whether its database can be pooled; Django's no-database connection cannot."""
 
     def make_connector(self, settings: Settings, config: PoolConfig) -> ServerConnector:
-        """Return what opens connections for this wrapper's pool."""
+        """Return the connector for this wrapper's pool."""
 
 
 class Handle:
-    """A wrapper's way to its pool, good while settings and process stay what they were."""
+    """A wrapper's reference to its pool, valid while its settings and the process are the same."""
 
     __slots__ = ("_pid", "_settings", "pool")
 
@@ -64,13 +64,13 @@ class Handle:
         self.pool = pool
 
     def fits(self, settings: Settings) -> bool:
-        """Tell whether the settings are still those that the pool was found with."""
-        # The process id too: uWSGI forks without running Python's hooks.
+        """Tell whether the handle is valid for these settings, in this process."""
+        # The process id is compared too, because uWSGI forks without running Python's hooks.
         return self._settings == settings and self._pid == os.getpid()
 
 
 class Publishing(Protocol):
-    """Shows the pools of this process to others, and tells what others want of it."""
+    """Shows this process's figures to others, and passes on the instructions of others."""
 
     def page(self, pool: DatabasePool, config: PoolConfig) -> Page:
         """Return where a new pool keeps its figures."""
@@ -79,14 +79,14 @@ class Publishing(Protocol):
         """Return the replicas that an operator has drained."""
 
     def note_health(self, alias: str, state: State, lag: float | None) -> None:
-        """Show how a replica was found."""
+        """Show in what state a replica was found, and its lag in seconds."""
 
     def after_fork(self) -> None:
         """Start over in a forked child, after its pools were dropped."""
 
 
 class Unpublished:
-    """Shows nothing: pools keep their figures in private memory."""
+    """Publishes nothing: pools keep their figures in private memory."""
 
     def page(self, pool: DatabasePool, config: PoolConfig) -> Page:
         return Page.private(config.max)
@@ -107,14 +107,14 @@ class Registry:
     def __init__(self) -> None:
         self.publisher: Publishing = Unpublished()
         self.first_turn: Callable[[], int] = partial(randrange, 2**16)
-        """Where a process starts to take turns: processes with few reads must not all start
-        with the same replica."""
+        """Returns the turn that the balancers of this process start with.  Processes with few
+        reads must not all start with the same replica."""
         self._start()
 
     def _start(self) -> None:
         self._pid = os.getpid()
         self.is_forked = False
-        """Whether this process is a forked child of one that knew of pools."""
+        """Whether this process is a forked child, which started over without pools."""
         self._lock = threading.RLock()  # guards _pools and _topology
         self._pools: dict[str, list[tuple[Settings, DatabasePool]]] = {}
         self._topology: tuple[object, Topology] | None = None
@@ -124,10 +124,11 @@ class Registry:
     # -- pools ----------------------------------------------------------------------------
 
     def handle_for(self, wrapper: Poolable) -> Handle:
-        """Return the way to the pool of a wrapper's settings, made now if it is the first.
+        """Return a handle to the pool for a wrapper's settings; make the pool if necessary.
 
-        A pool belongs to an alias and to the settings that reach the server: tests rename
-        databases in place, and a copy of a wrapper has the same alias and other options.
+        A pool belongs to an alias and to the settings that reach the server.  The alias alone
+        is not enough: tests rename databases in place, and a copy of a wrapper has the same
+        alias with other options.
 
         Raises:
             ImproperlyConfigured: the settings are wrong.
@@ -142,8 +143,8 @@ class Registry:
             made = self._pools.setdefault(wrapper.alias, [])
             pool = next((pool for known, pool in made if known == identity), None)
             if pool is None:
-                # Checked only now: Django's own tests set CONN_MAX_AGE later on, and
-                # expect what a backend without pool does.
+                # The settings are checked only here: Django's own tests set CONN_MAX_AGE later,
+                # and then expect the behavior of the stock backend.
                 pool = self._make(wrapper, settings)
                 made.append((identity, pool))
         if pool.connector is None:
@@ -184,13 +185,13 @@ class Registry:
             pool.dispose()
 
     def dispose_all(self) -> None:
-        """Dispose of every pool; none is opened again by those who look after servers."""
+        """Dispose of every pool; the monitor stops too, for it would open some again."""
         self.monitor.stop()
         for pool in self.all_pools():
             pool.dispose()
 
     def clear(self, alias: str) -> None:
-        """Replace every connection of an alias: idle ones now, leased ones at checkin."""
+        """Drop all connections of an alias: idle ones now, leased ones at checkin."""
         for pool in self.all_pools(alias):
             pool.clear()
 
@@ -211,7 +212,8 @@ class Registry:
         try:
             configs = conf.clusters()
             if self._topology is None or self._topology[0] is not configs:
-                with self._lock:  # one for all threads: what it learns of replicas is kept in it
+                # One object for all threads, because it keeps what they learn about replicas.
+                with self._lock:
                     if self._topology is None or self._topology[0] is not configs:
                         self._topology = configs, self._make_topology(configs)
         except ConfigError as error:
@@ -239,21 +241,21 @@ class Registry:
                 on_change=partial(signals.tell_of_replica, config.primary),
                 on_look=self.publisher.note_health,
             ),
-            # Such a read runs on no replica, and it must be found out when one is well again.
+            # Such a read runs on no replica, so only the monitor can find out that one works again.
             on_fall_back=lambda cluster: self.monitor.note_use(cluster),
         )
 
     def drain(self, replicas: Collection[str]) -> None:
-        """Send no more reads to these replicas, and to all others again."""
+        """Drain these replicas, and undrain all others."""
         if self._topology:
             _drain(self._topology[1], replicas)
 
     # -- fork ------------------------------------------------------------------------------
 
     def renew_after_fork(self) -> None:
-        """In a forked child: leave the parent's connections alone and start empty.
+        """Start without pools in a forked child, and leave the parent's connections alone.
 
-        Takes none of the old locks: a thread that held one does not exist here.
+        It takes none of the old locks: a thread that held one does not exist in the child.
         """
         inherited = [pool for pools in self._pools.values() for _, pool in pools]
         self._start()
@@ -262,18 +264,18 @@ class Registry:
             pool.abandon()
             PoolManager.forget(pool)
         for wrapper in connections.all(initialized_only=True):
-            # A backend without pool keeps its connection, as Django leaves it.
+            # Other backends keep their connections, as Django leaves them.
             forget = getattr(wrapper, "forget_lease", None)
             if forget is not None:
                 forget()
         self.publisher.after_fork()
 
     def before_fork(self) -> None:
-        """Have no thread of ours running while the process is copied.
+        """Stop our threads before the process forks.
 
-        Python warns of the fork of a process that has threads, and looks for them when
-        the hooks have run: so the upkeep goes on with the next checkout, not before, unless
-        the settings ask for what needs the thread.
+        Python warns when a process with threads forks, and it looks for threads after the hooks
+        have run.  So the upkeep continues only with the next checkout, unless the settings ask
+        for something that needs the thread.
         """
         self.housekeeper.stop()
         self.monitor.stop()
@@ -287,7 +289,7 @@ def _drain(topology: Topology, replicas: Collection[str]) -> None:
 
 
 def snapshot(settings: Mapping[str, Any]) -> Settings:
-    """Return a copy whose nested mappings are copies too, to notice changes made in place."""
+    """Return a copy, nested dicts included, so that changes made in place are noticed."""
     return {
         key: snapshot(value) if isinstance(value, dict) else value
         for key, value in settings.items()

@@ -1,4 +1,4 @@
-"""How the servers of clusters are asked: through the pools, with a time limit."""
+"""Asks the servers of clusters for positions, through the pools and with a time limit."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .database_pool import DatabasePool
 if TYPE_CHECKING:
     from ..drivers.driver import Driver
 
-# Seconds that a server has for an answer, and a question for a connection to ask by.
+# Time limits in seconds: of the server for an answer, and of the pool for a connection.
 ANSWER = 1.0
 CHECKOUT = 0.1
-# A failure that took so many seconds is one of a server that hangs.
+# A failure that took at least this many seconds means that the server hangs.
 HANGS = 1.0
 
 
 class PooledServers:
-    """Asks over the pools of this process, or over the connection that the thread has."""
+    """Asks through the pools of this process, or on the connection that the thread has."""
 
     @contextmanager
     def log_of(self, alias: str) -> Iterator[PooledLog]:
@@ -32,11 +32,11 @@ class PooledServers:
         wrapper: Any = connections[alias]
         driver = wrapper.driver_class()
         if wrapper.connection is not None and wrapper.get_autocommit():
-            # Another one would wait for the pool, perhaps for this one.
+            # Another connection might have to wait for the pool, perhaps even for this one.
             try:
                 yield PooledLog(driver, wrapper.connection)
             except ServerFailed:
-                # In the midst of an answer, or dead: nothing for the thread's next statement.
+                # It is in the middle of an answer, or dead: the next statement must not use it.
                 wrapper.close()
                 raise
             return
@@ -58,18 +58,18 @@ class PooledServers:
 
 
 class PooledLog:
-    """The replication log of the server that a raw connection leads to."""
+    """The replication log of the server behind a raw connection."""
 
     def __init__(self, driver: Driver, raw: Any) -> None:
         self._driver = driver
         self._raw = raw
 
     def written(self) -> Position | None:
-        """Return where it ends; see ``routing.servers``."""
+        """Return the position where the log ends; see ``routing.servers``."""
         return self._answer(self._driver.written)
 
     def replayed(self) -> Position | None:
-        """Return up to where it is replayed; see ``routing.servers``."""
+        """Return the position up to which the log is replayed; see ``routing.servers``."""
         return self._answer(self._driver.replayed)
 
     def _answer(self, question: Callable[[Any, float], Position | None]) -> Position | None:

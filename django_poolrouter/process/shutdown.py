@@ -1,4 +1,4 @@
-"""The end of a process: every pool is disposed of."""
+"""Disposes of every pool when the process ends."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from django.db import connections
 
 logger = logging.getLogger("django_poolrouter")
 
-# How long a signal handler waits for the connections to be closed.
+# Seconds that a signal handler waits until the connections are closed.
 PATIENCE = 5.0
 
 
 class Disposable(Protocol):
-    """What can be registered."""
+    """An object that can be registered."""
 
     def dispose(self) -> None:
         """Close what is open."""
 
 
 class PoolManager:
-    """Disposes of all registered pools at the interpreter's exit, or when told to.
+    """Disposes of all registered pools at the interpreter's exit, or on request.
 
     The pools register themselves.
     """
@@ -42,12 +42,12 @@ class PoolManager:
 
     @classmethod
     def forget(cls, pool: Disposable) -> None:
-        """Leave out a pool, as forked children do with their parents'."""
+        """Unregister a pool; a forked child does so with its parent's pools."""
         cls._pools.discard(pool)
 
     @classmethod
     def cleanup_all(cls) -> None:
-        """Dispose of all pools; leased connections close when they come back."""
+        """Dispose of all pools; leased connections are closed at checkin."""
         for pool in list(cls._pools):
             try:
                 pool.dispose()
@@ -58,13 +58,13 @@ class PoolManager:
     def setup_signal_handlers(
         cls, signals: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGINT)
     ) -> None:
-        """Dispose of all pools on these signals too; for processes that no server manages.
+        """Dispose of all pools on these signals too, in processes that no server manages.
 
-        Afterwards the handler that was installed before runs, or the process dies of the
-        signal as it would without us.  Ignored signals stay ignored.
+        Afterwards the previous handler runs.  If there was none, the signal ends the process
+        as usual.  Ignored signals stay ignored.
 
         Raises:
-            ValueError: called from another thread than the main one.
+            ValueError: called from a thread other than the main thread.
 
         """
         for number in signals:
@@ -75,7 +75,7 @@ class PoolManager:
 
 
 class _Handler:
-    """Cleans up, then does what was done before."""
+    """Disposes of all pools, then does what the signal did before."""
 
     def __init__(
         self, manager: type[PoolManager], previous: Callable[..., Any] | int | None
@@ -84,15 +84,15 @@ class _Handler:
         self._previous = previous
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        # In a thread of its own: the code that the signal interrupted may hold a lock
-        # that the clean-up needs.
+        # In a separate thread: the code that the signal interrupted may hold a lock that the
+        # cleanup needs, and cannot release it before the handler returns.
         worker = threading.Thread(target=self.__self__.cleanup_all, daemon=True)
         try:
             worker.start()
             worker.join(PATIENCE)
         except Exception:
-            # gevent runs handlers within its event loop when all greenlets wait, and there
-            # nothing may wait.  Then none of them holds a lock.
+            # When all greenlets wait, gevent runs handlers in its event loop, where nothing may
+            # wait.  No greenlet holds a lock then.
             self.__self__.cleanup_all()
         if callable(self._previous):
             self._previous(number, frame)
@@ -103,7 +103,7 @@ class _Handler:
 
 @atexit.register
 def _at_exit() -> None:
-    """Give back what this thread holds, then close all."""
+    """Give back this thread's connections, then dispose of all pools."""
     if PoolManager._pools:
         connections.close_all()
         PoolManager.cleanup_all()

@@ -1,4 +1,4 @@
-"""What a statement does to data and session, told from its text: no Django and no driver in here.
+"""What a statement does to the data and the session, judged by its text alone.
 
-Every other room may import this one.
+It needs neither Django nor a driver.  Every other room may import this one.
 """

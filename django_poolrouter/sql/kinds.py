@@ -1,7 +1,7 @@
-"""Kinds of statements, told from their text by a few regular expressions.
+"""Kinds of statements, recognized by a few regular expressions.
 
-Each function is wrong in one direction only, and says which: a doubtful statement counts as what
-costs less when it is a mistake.
+Each function errs in one direction only, and its docstring says which.  A doubtful statement
+counts as the kind that costs less if it is a mistake.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ _READS = frozenset(
 )
 _QUERIES = frozenset({"select", "table", "values", "with"})
 _CONTROLS = frozenset({"savepoint", "release", "rollback", "begin", "commit"})
-# What makes a write of a statement that begins like a read: WITH … UPDATE, SELECT … INTO,
-# EXPLAIN ANALYZE DELETE, a second statement.  A literal may raise a false alarm, which only pins.
+# These make a write of a statement that begins like a read: WITH … UPDATE, SELECT … INTO,
+# EXPLAIN ANALYZE DELETE, a second statement.  A literal may match by mistake, which only pins.
 _WRITES_INSIDE = re.compile(r"\b(insert|update|delete|merge|into)\b|;\s*\S", re.IGNORECASE)
 _ROW_LOCKS = re.compile(r"\bfor\s+(no\s+key\s+)?update\b", re.IGNORECASE)
 
-# MySQL statements that surely begin no transaction in autocommit.  CALL, XA, EXECUTE, ROLLBACK AND
-# CHAIN and several statements at once may hide a BEGIN, and are not among them.
+# MySQL statements that certainly begin no transaction in autocommit.  CALL, XA, EXECUTE,
+# ROLLBACK AND CHAIN and several statements at once may hide a BEGIN, so they are left out.
 _BEGINS_NOTHING = re.compile(
     rb"\s*(select|insert|update|delete|replace|show|do|explain|describe|with|values"
     rb"|savepoint|release savepoint|rollback to savepoint)\b[^;]*\Z",
     re.IGNORECASE,
 )
-# LOCK TABLES, FLUSH TABLES WITH READ LOCK or FOR EXPORT, which a rollback leaves in force.
+# LOCK TABLES, FLUSH TABLES WITH READ LOCK or FOR EXPORT: a rollback does not release the locks.
 _TABLE_LOCKS = re.compile(rb"\b(lock|export)\b", re.IGNORECASE)
 
 
 def is_write(sql: object) -> bool:
-    """Tell whether a statement may have changed data; in doubt it has."""
+    """Tell whether a statement may have changed data; True in doubt."""
     if not isinstance(sql, str):  # composed by psycopg
         return True
     first = _FIRST_WORD.match(sql)
@@ -46,7 +46,7 @@ def is_write(sql: object) -> bool:
 
 
 def is_query(sql: object) -> bool:
-    """Tell whether a statement only reads rows; in doubt it does not.
+    """Tell whether a statement only reads rows; False in doubt.
 
     Another server can answer such a statement.
     """
@@ -54,7 +54,7 @@ def is_query(sql: object) -> bool:
 
 
 def may_query(sql: object) -> bool:
-    """Tell whether a statement may be a query; one that psycopg composed may be any."""
+    """Tell whether a statement may be a query; True if psycopg composed it."""
     return not isinstance(sql, str) or _first_word(sql) in _QUERIES
 
 
@@ -64,12 +64,12 @@ def controls_transaction(sql: str) -> bool:
 
 
 def may_begin_transaction(sql: bytes | bytearray) -> bool:
-    """Tell whether a statement may begin a transaction on MySQL in autocommit; in doubt it does."""
+    """Tell whether a statement may begin a transaction on MySQL in autocommit; True in doubt."""
     return _BEGINS_NOTHING.match(sql) is None
 
 
 def may_lock_tables(sql: bytes | bytearray) -> bool:
-    """Tell whether a statement may leave tables locked on MySQL; in doubt it does."""
+    """Tell whether a statement may leave tables locked on MySQL; True in doubt."""
     return _TABLE_LOCKS.search(sql) is not None
 
 

@@ -113,7 +113,7 @@ def test_page__shows_the_figures_without_javascript(browser: Browser, project: H
         browser.open()
         assert browser.find("[data-key=shop] [data-cell=in_use]").text == "3"
         assert browser.find("[data-key=shop] .pools-badge").text == "Full, callers wait"
-        assert browser.find(".pools-link").text.endswith("As of the loading of this page")
+        assert browser.find(".pools-link").text.endswith("As of when this page was loaded")
         assert not browser.find(".pools-trace").is_displayed()
         assert browser.find("[data-key=shop] .pools-bar").is_displayed()
         assert browser.find("meta[http-equiv=refresh]").get_attribute("content") == "10"

@@ -214,7 +214,7 @@ def test_task__is_still_one_of_its_backend(queue: Any) -> None:
 
 
 def test_scoped__in_the_wrong_place_or_with_a_wrong_policy_is_refused() -> None:
-    with pytest.raises(TypeError, match="@scoped stands above @task; this is no task"):
+    with pytest.raises(TypeError, match="Put @scoped above @task"):
         scoped(len)
     with pytest.raises(ValueError, match="reads must be one of 'wait', 'primary', 'any', not 'so"):
         scoped(reads="sometimes")

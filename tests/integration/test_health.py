@@ -116,7 +116,8 @@ def test_check_health__never_raises(use_databases: Any, tmp_path: Path) -> None:
 def test_check_health__of_what_is_no_pool_is_a_failure(use_databases: Any, wrong: Any) -> None:
     use_databases({})
     health = PoolHealthMonitor(wrong).check_health()
-    words = f"{type(wrong).__name__} is neither alias nor pool"  # a mapping may hold a password
+    # Only the type: a mapping may hold a password.
+    words = f"expected an alias or a pool, not {type(wrong).__name__}"
     assert (health.healthy, health.error_message) == (False, words)
 
 
@@ -299,7 +300,7 @@ def test_lag__that_cannot_be_told_is_a_failure(use_databases: Any, tmp_path: Pat
     sqlite = {"ENGINE": ENGINES["sqlite"], "NAME": tmp_path / "db"}
     use_databases({"default": sqlite, "replica": {**sqlite, "ROUTER": {"REPLICA_OF": "default"}}})
     assert failure(ReplicaLagCheck("replica")) == (
-        "ServiceUnavailable: replica: the server does not tell its lag"
+        "ServiceUnavailable: replica: the server does not report its lag"
     )
 
 

@@ -161,7 +161,7 @@ WRONG_ROUTERS = [
         {"REPLICA_OF": "defalt"},
         f"{REPLICA}['REPLICA_OF']: there is no database 'defalt'. Did you mean 'default'?",
     ),
-    ("replica1", {"REPLICA_OF": "replica1"}, f"{REPLICA}['REPLICA_OF']: a database is no replica"),
+    ("replica1", {"REPLICA_OF": "replica1"}, f"{REPLICA}['REPLICA_OF']: a database cannot be a"),
     (
         "orders",
         {"REPLICA_OF": "replica1"},
@@ -180,13 +180,13 @@ WRONG_POOLROUTER = [
     ({"PROFILE": {}}, "POOLROUTER['PROFILE']: unknown option. Did you mean 'PROFILES'?"),
     ({"routing": {}}, "POOLROUTER['routing']: unknown option. Did you mean 'ROUTING'?"),
     ({"CONTROL": "yes"}, "POOLROUTER['CONTROL']: must be True or False, not 'yes'."),
-    ({"NAMESPACE": ["shop"]}, "POOLROUTER['NAMESPACE']: must be a text, not ['shop']."),
+    ({"NAMESPACE": ["shop"]}, "POOLROUTER['NAMESPACE']: must be a string, not ['shop']."),
     ({"RUNTIME_DIR": True}, "POOLROUTER['RUNTIME_DIR']: must be the absolute path of a folder, no"),
     ({"RUNTIME_DIR": "run"}, "POOLROUTER['RUNTIME_DIR']: must be the absolute path of a folder, n"),
 ]
 WRONG_PROFILES = [
     ("web", "POOLROUTER['PROFILES']: must be a mapping of profile names to options."),
-    ({"batch": {}}, "POOLROUTER['PROFILES']['batch']: is not free as a name for a profile."),
+    ({"batch": {}}, "POOLROUTER['PROFILES']['batch']: cannot be the name of a profile."),
     ({"web": 3}, "POOLROUTER['PROFILES']['web']: must be a mapping of options."),
     ({"web": {"size": 3}}, "POOLROUTER['PROFILES']['web']['size']: unknown option. "),
     ({"web": {"profile": "btch"}}, "POOLROUTER['PROFILES']['web']: unknown profile 'btch'. Did"),

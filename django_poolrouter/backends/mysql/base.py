@@ -21,7 +21,7 @@ from ..mixin import PooledDatabaseWrapper
 from . import replication
 from .connection import RestorableConnection
 
-# ER_OPTION_PREVENTS_STATEMENT (of which --read-only is one) and ER_READ_ONLY_MODE.
+# ER_OPTION_PREVENTS_STATEMENT (--read-only is such an option) and ER_READ_ONLY_MODE.
 READ_ONLY = ((1290,), (1836,))
 INSPECT = """
 SELECT version(), concat_ws(' ', @@hostname, @@port, @@datadir),
@@ -44,13 +44,13 @@ SELECT processlist_id, left(sql_text, 1000)
  WHERE processlist_id IS NOT NULL AND sql_text IS NOT NULL
 """
 
-# Of the client: no connection, gone away, lost during the query, lost at a read.  Of the
-# server: it shuts down, the connection was killed.
+# Client errors: no connection, gone away, lost during the query, lost at a read.  Server
+# errors: the server shuts down, the connection was killed.
 LOST = frozenset({0, 2002, 2003, 2006, 2013, 2055, 1053, 1927})
 
 
 class MySQLDriver(Driver):
-    """mysqlclient."""
+    """Works with mysqlclient."""
 
     tells_positions = True
 
@@ -66,8 +66,8 @@ class MySQLDriver(Driver):
     def ping(self, connection: Any, timeout: float) -> bool:
         """Send a statement that does nothing and wait for its answer.
 
-        The driver's own ping() cannot be interrupted: before a frozen server it waits
-        for ever.
+        The driver's own ping() cannot be interrupted.  It would wait forever for a frozen
+        server.
         """
         try:
             connection.send_query(b"DO 1")
@@ -81,13 +81,13 @@ class MySQLDriver(Driver):
     def inspect(self, connection: Any) -> ServerFacts:
         cursor = connection.cursor()
         cursor.execute(INSPECT)
-        version, identity, read_only, idle_limit, everybody, account = cursor.fetchone()
-        limits = [Limit("max_connections", everybody)]
-        if account:
-            limits.append(Limit("max_user_connections", account, "account"))
+        version, identity, read_only, idle_limit, of_server, of_account = cursor.fetchone()
+        limits = [Limit("max_connections", of_server)]
+        if of_account:
+            limits.append(Limit("max_user_connections", of_account, "account"))
         upstream = _upstream(cursor)
         lag = next((v for n, v in (upstream or {}).items() if n.startswith(BEHIND)), None)
-        # A replica whose replication is stopped may have everything now, and soon have nothing new.
+        # A replica whose replication is stopped may be up to date, but will not stay so.
         is_stopped = bool(upstream) and lag is None
         questions = replication.REPLAYED if upstream else replication.WRITTEN
         return ServerFacts(
@@ -122,18 +122,19 @@ class MySQLDriver(Driver):
         }
 
     def close_cursor(self, cursor: Any) -> None:
-        """Close what has its rows already; another loses its connection.
+        """Close a cursor that has read all its rows.  Detach any other from its connection.
 
-        To be closed it would first read all of its rows from the server, or fail.  They stay
-        there, and the connection will be closed for them.
+        Closing the other cursor would first read all its rows from the server, or fail.  So
+        its rows stay unread.  Because of them, the reset fails and the pool closes the
+        connection.
         """
-        drivers = getattr(cursor, "cursor", cursor)
-        if getattr(drivers.connection, "may_have_rows", False):
-            drivers.connection = None
+        raw_cursor = getattr(cursor, "cursor", cursor)
+        if getattr(raw_cursor.connection, "may_have_rows", False):
+            raw_cursor.connection = None
         else:
             cursor.close()
-        # Without this a closed cursor's fetchone() is a TypeError.
-        drivers._executed = None
+        # Without this, fetchone() on the closed cursor raises a TypeError.
+        raw_cursor._executed = None
 
     def written(self, connection: Any, timeout: float) -> Position | None:
         return self._position(connection, replication.WRITTEN, timeout)
@@ -145,7 +146,7 @@ class MySQLDriver(Driver):
         self, connection: Any, questions: replication.Questions, timeout: float
     ) -> Position | None:
         if getattr(connection, "may_have_rows", False):
-            return None  # somebody reads a result row by row
+            return None  # another caller reads a result row by row
         question = questions["MariaDB" in connection.get_server_info()]
         try:
             connection.send_query(question.sql)
@@ -154,7 +155,7 @@ class MySQLDriver(Driver):
             [row] = connection.store_result().fetch_row()
         except MySQLdb.Error as error:
             if self.diagnose(error, connection) != "lost":
-                return None  # there is no such variable
+                return None  # the server has no such variable
             connection.close()
             raise
         except BaseException:
@@ -180,11 +181,11 @@ class MySQLDriver(Driver):
             connection.restore()
 
     def reset_session(self, connection: Any, parameters: Callable[[], dict[str, Any]]) -> None:
-        """Log in again on the same connection, which is a tenth of the cost of a new one."""
-        known = parameters()
-        if "user" not in known or not isinstance(connection, RestorableConnection):
+        """Log in again on the same connection.  This costs a tenth of a new connection."""
+        login = parameters()
+        if "user" not in login or not isinstance(connection, RestorableConnection):
             raise NoReset("the account is in an option file")
-        connection.log_in(known)
+        connection.log_in(login)
 
     def forbid_writes(self, connection: Any) -> None:
         connection.query(b"SET SESSION TRANSACTION READ ONLY")
@@ -192,7 +193,7 @@ class MySQLDriver(Driver):
 
 
 def _pairs(connection: Any, sql: str) -> dict[int, Any]:
-    """Return the rows of two columns, or nothing where this account may not see them."""
+    """Return rows of two columns as a dict, {} if this account may not see them."""
     cursor = connection.cursor()
     try:
         cursor.execute(sql)
@@ -202,7 +203,7 @@ def _pairs(connection: Any, sql: str) -> dict[int, Any]:
 
 
 def _upstream(cursor: Any) -> dict[str, Any] | None:
-    """Return what a replica knows of its primary, {} if it has none; None if it may not tell."""
+    """Return the server's status as a replica: {} on a primary, None without the privilege."""
     for sql in ("SHOW REPLICA STATUS", "SHOW SLAVE STATUS"):  # the latter on older servers
         with suppress(MySQLdb.Error):
             cursor.execute(sql)
@@ -216,7 +217,7 @@ def _position_now(connection: Any, questions: replication.Questions) -> Position
     cursor = connection.cursor()
     try:
         cursor.execute(question.sql)
-    except MySQLdb.Error:  # there is no such variable
+    except MySQLdb.Error:  # the server has no such variable
         return None
     return question.position(cursor.fetchone())
 
@@ -240,26 +241,28 @@ class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
 
     @cached_property
     def mysql_server_data(self) -> dict[str, Any]:
-        """What Django asks the server for each new wrapper, so for each request under ASGI."""
-        known = self.database_pool.facts if self.database_pool else {}
-        return known.get("mysql_server_data") or super().mysql_server_data
+        """The pool's copy, so that new wrappers (under ASGI: each request) ask no server."""
+        facts = self.database_pool.facts if self.database_pool else {}
+        return facts.get("mysql_server_data") or super().mysql_server_data
 
     def set_autocommit(
         self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False
     ) -> None:
         super().set_autocommit(autocommit, force_begin_transaction_with_broken_autocommit)
-        # Only the outermost atomic() forces; who switches autocommit off by hand commits by hand.
+        # Only the outermost atomic() forces.  Code that switches autocommit off itself also
+        # commits itself.
         self._is_atomic = force_begin_transaction_with_broken_autocommit and not autocommit
 
     def _commit(self) -> None:
-        """Commit; at the end of the outermost atomic() with the statement that follows anyway.
+        """Commit.  At the end of the outermost atomic(), send SET autocommit=1 instead of COMMIT.
 
-        SET autocommit=1 commits the open transaction, so that stock Django's COMMIT before
-        it is a round trip for nothing.  Entering with BEGIN instead of SET autocommit=0
-        would save one too, but after a deadlock or DDL inside the block the rest of it would
-        be committed statement by statement.
+        Django sends SET autocommit=1 next anyway, and it commits the open transaction.  So a
+        COMMIT before it wastes a round trip.  To begin with BEGIN instead of SET autocommit=0
+        would save another one.  But after a deadlock or DDL inside the block, the server would
+        then commit the rest of the block statement by statement.
         """
-        # A block that was closed before its end has left the note behind, and autocommit is on.
+        # If a block's connection was closed before its end, _is_atomic is still set, but
+        # autocommit is on.
         ends_block = self._is_atomic and not self.autocommit
         if ends_block and self._lease is not None and self.connection is not None:
             with debug_transaction(self, "COMMIT"), self.wrap_database_errors:

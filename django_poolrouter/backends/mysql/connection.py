@@ -1,4 +1,4 @@
-"""mysqlclient's connection, as the pool wants it."""
+"""mysqlclient's connection, with what the pool adds to undo its users' changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RestorableConverters(Part, dict[Any, Any]):
 
     @classmethod
     def of(cls, connection: RestorableConnection, converters: Mapping[Any, Any]) -> Self:
-        """Return a copy of ``converters`` that tells ``connection`` of changes."""
+        """Return a copy of ``converters`` that notes its changes on ``connection``."""
         made = cls(converters)
         made.belong_to(connection)
         return made
@@ -35,10 +35,10 @@ class RestorableConverters(Part, dict[Any, Any]):
 
 
 class RestorableConnection(Connection, Restorable):
-    """The driver's connection, which remembers what the driver does not.
+    """mysqlclient's connection, which remembers what the driver does not.
 
-    That is whether somebody may have sent a BEGIN or locked tables, whether rows of a
-    result may be left on the wire, for the next user to read, and what its users made of it.
+    It notes whether its users may have sent a BEGIN or locked tables, and what they changed on
+    it.  It also notes whether rows may be left unread: the next user would read them.
     """
 
     may_have_begun = False
@@ -52,24 +52,24 @@ class RestorableConnection(Connection, Restorable):
         self._attach_converters()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # The driver's own comes before Restorable's.
+        # The driver's own __setattr__ comes before Restorable's, so that one is never called.
         self.note()
         super().__setattr__(name, value)
 
     def query(self, query: str | bytes | bytearray) -> None:
-        """Send a statement; every cursor does it by this method."""
-        if isinstance(query, str):  # the driver's own helpers
+        """Send a statement.  Every cursor calls this method."""
+        if isinstance(query, str):  # from the driver's own helpers
             query = query.encode()
-        note = self.__dict__  # past __setattr__
+        state = self.__dict__  # __setattr__ would note a change
         if may_begin_transaction(query):
-            note["may_have_begun"] = True
+            state["may_have_begun"] = True
             if may_lock_tables(query):
-                note["may_have_locked"] = True
-        note["may_have_rows"] = True
+                state["may_have_locked"] = True
+        state["may_have_rows"] = True
         super().query(query)
 
     def store_result(self) -> Any:
-        """Read the whole result; what does not do that leaves rows to be read one by one."""
+        """Read the whole result.  Callers that use use_result() instead leave rows unread."""
         result = super().store_result()  # type: ignore[no-untyped-call]
         self.__dict__["may_have_rows"] = False
         return result
@@ -77,10 +77,10 @@ class RestorableConnection(Connection, Restorable):
     if hasattr(Connection, "more_results"):  # mysqlclient 2.3
 
         def next_result(self) -> int:
-            """Go to the next result of the statement: 0 if there is one, -1 if not.
+            """Go to the next result of the statement.  Return 0 if there is one, -1 if not.
 
-            A cursor asks twice for each statement.  The driver gives up the GIL to say no,
-            which among many threads costs more than the rest of its work.
+            A cursor asks twice for each statement.  The driver releases the GIL even if there
+            is none.  With many threads, that costs more than the rest of its work.
             """
             if not self.may_have_rows and not self.more_results():
                 return -1
@@ -96,21 +96,21 @@ class RestorableConnection(Connection, Restorable):
         super().change_user(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def roll_back(self) -> None:
-        """End any transaction and release locked tables; fails if there are rows to be read."""
+        """End any transaction and release locked tables.  Fails if rows are left unread."""
         self.rollback()  # type: ignore[no-untyped-call]
         if self.may_have_locked:
             self.run(b"UNLOCK TABLES")
         self.mark_clean()
 
     def run(self, sql: bytes) -> None:
-        """Run statements for their effect."""
+        """Run statements and discard their results."""
         Connection.query(self, sql)
         Connection.store_result(self)  # type: ignore[no-untyped-call]
         while Connection.next_result(self) == 0:  # type: ignore[no-untyped-call]
             Connection.store_result(self)  # type: ignore[no-untyped-call]
 
     def log_in(self, parameters: Mapping[str, Any]) -> None:
-        """Start a new session, and do what connect() does in one with these parameters."""
+        """Start a new session, and set it up as connect() does with these parameters."""
         password = parameters.get("password", parameters.get("passwd", ""))
         database = parameters.get("database", parameters.get("db", ""))
         Connection.change_user(self, parameters["user"], password, database)  # type: ignore[no-untyped-call]
@@ -124,12 +124,12 @@ class RestorableConnection(Connection, Restorable):
         self.mark_clean()
 
     def mark_clean(self) -> None:
-        """Note that nothing is left of a transaction."""
+        """Note that no transaction, table lock or row is left."""
         self.__dict__.update(may_have_begun=False, may_have_locked=False, may_have_rows=False)
 
     def restore(self) -> None:
         if self.has_other_identity:
-            raise RuntimeError("another user or character set cannot be undone in place")
+            raise RuntimeError("the user or the character set was changed on the connection")
         super().restore()
         self._attach_converters()
         self.__dict__["changed"] = False

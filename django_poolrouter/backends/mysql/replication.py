@@ -1,4 +1,4 @@
-"""Where the log of a MySQL or MariaDB server stands."""
+"""The position of a MySQL or MariaDB server in its replication log."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ...routing import Position
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query of one row, and what makes a position of its columns."""
+    """A query that returns one row, and the function that turns its columns into a position."""
 
     sql: bytes
     read: Callable[..., Position | None]
 
     def position(self, row: Iterable[Any]) -> Position | None:
-        """Return the position in the answer; None if it has none."""
+        """Return the position in the answer, or None if it has none."""
         return self.read(*(v.decode() if isinstance(v, bytes) else v for v in row))
 
 
@@ -25,7 +25,7 @@ Questions = Mapping[bool, Question]
 
 
 def of_mariadb(gtids: str) -> Position | None:
-    """Return the position that a list of GTIDs, ``domain-server-number``, stands for."""
+    """Return the position that a list of GTIDs (``domain-server-number``) describes."""
     places = {}
     for gtid in gtids.split(","):
         if gtid.strip():
@@ -35,17 +35,17 @@ def of_mariadb(gtids: str) -> Position | None:
 
 
 def written_by_mysql(executed: str, uuid: str) -> Position | None:
-    """Return how far a primary's own transactions go.
+    """Return the position of a primary's own last transaction.
 
-    Its highest number may have gaps below, of transactions that are about to be committed;
-    a replica must have all up to there, as its appliers may change their order.
+    Below its number there may be gaps: transactions that are about to be committed.  A replica
+    must have everything up to that number, because its appliers may change the order.
     """
     own = _intervals(executed).get(uuid.lower())
     return Position("mysql", {uuid.lower(): max(end for _, end in own)}) if own else None
 
 
 def replayed_by_mysql(executed: str) -> Position | None:
-    """Return up to which number of each server everything is there, without a gap."""
+    """Return the last number of each server up to which no transaction is missing."""
     places = {
         uuid: end
         for uuid, intervals in _intervals(executed).items()
@@ -56,7 +56,7 @@ def replayed_by_mysql(executed: str) -> Position | None:
 
 
 def _intervals(executed: str) -> dict[str, list[tuple[int, int]]]:
-    """Parse ``uuid:1-5:8,uuid:3``; numbers of tagged GTIDs, behind a tag, do not count."""
+    """Parse ``uuid:1-5:8,uuid:3``.  Numbers that follow a tag (tagged GTIDs) do not count."""
     found: dict[str, list[tuple[int, int]]] = {}
     for part in executed.split(","):
         uuid, *intervals = part.strip().lower().split(":")
@@ -69,13 +69,13 @@ def _intervals(executed: str) -> dict[str, list[tuple[int, int]]]:
 
 
 _EXECUTED = b"SELECT @@global.gtid_executed, @@global.server_uuid"
-# Whether the server is a MariaDB -> what to ask it.
+# What to ask: True is for MariaDB, False for MySQL.
 WRITTEN: Questions = {
     True: Question(b"SELECT @@global.gtid_binlog_pos", of_mariadb),
     False: Question(_EXECUTED, written_by_mysql),
 }
-# A server that never was a replica has no gtid_slave_pos: as a test's mirror, say, it
-# shows all that it wrote itself.
+# A server that never was a replica has an empty gtid_slave_pos.  If it is asked as one, as a
+# mirror is in tests, it shows everything that it wrote itself.
 REPLAYED: Questions = {
     True: Question(
         b"SELECT IF(@@global.gtid_slave_pos = '', @@global.gtid_binlog_pos,"

@@ -22,7 +22,7 @@ if is_psycopg3:
 
     from .connection import RestorableConnection
 
-# libpq's PQTRANS_*; psycopg's enumeration compares three times slower.
+# libpq's PQTRANS_*.  Comparisons with psycopg's enumeration take three times as long.
 IDLE, ACTIVE, INTRANS, INERROR = range(4)
 
 READ_ONLY = "25006"  # SQLSTATE read_only_sql_transaction
@@ -37,7 +37,7 @@ SELECT current_setting('server_version'),
        (SELECT nullif(setting::float, 0) / 1000 FROM pg_settings
          WHERE name = 'idle_session_timeout')
 """
-# -1: no limit.  Superusers are above all of them.
+# -1 means no limit.  No limit applies to superusers.
 LIMITS = """
 SELECT 'max_connections less reserved',
        current_setting('max_connections')::int
@@ -63,7 +63,7 @@ SELECT pid, state,
 
 
 class PsycopgDriver(Driver):
-    """psycopg 3, which knows the state of its transaction without asking the server."""
+    """Works with psycopg 3, which knows its transaction's state without asking the server."""
 
     tells_positions = True
 
@@ -85,7 +85,13 @@ class PsycopgDriver(Driver):
         return bool(connection.pgconn.transaction_status == IDLE)
 
     def _exchange(self, pgconn: Any, query: bytes, timeout: float) -> list[Any]:
-        """Send a query and return its results; raises TimeoutError, or what the driver does."""
+        """Send a query and return its results.
+
+        Raises:
+            TimeoutError: the server did not answer within ``timeout`` seconds.
+            Exception: the driver failed to send or to read.
+
+        """
         deadline = Deadline(pgconn.socket, timeout)
         pgconn.send_query(query)
         while pgconn.flush():
@@ -118,7 +124,7 @@ class PsycopgDriver(Driver):
     def _position_now(self, connection: Any, *, of_replica: bool) -> Position | None:
         try:
             row = connection.execute(replication.POSITION, prepare=False).fetchone()
-        except Error:  # a managed server that forbids it
+        except Error:  # some managed servers forbid the query
             return None
         return replication.position(row, of_replica=of_replica)
 
@@ -128,7 +134,7 @@ class PsycopgDriver(Driver):
 
     def sessions(self, connection: Any) -> dict[int, ServerSession]:
         rows = connection.execute(SESSIONS, prepare=False).fetchall()
-        # No state: it belongs to another role, and this one is not in pg_monitor.
+        # A session without a state belongs to another role, and ours is not in pg_monitor.
         return {pid: ServerSession(state or "hidden", *rest) for pid, state, *rest in rows}
 
     def written(self, connection: Any, timeout: float) -> Position | None:
@@ -140,7 +146,7 @@ class PsycopgDriver(Driver):
     def _position(self, connection: Any, timeout: float, *, of_replica: bool) -> Position | None:
         pgconn = connection.pgconn
         if pgconn.transaction_status != IDLE or pgconn.pipeline_status:
-            return None  # somebody is at work on it
+            return None  # another caller is using the connection
         try:
             [result] = self._exchange(pgconn, replication.POSITION, timeout)
             if pgconn.transaction_status != IDLE:
@@ -148,7 +154,7 @@ class PsycopgDriver(Driver):
         except BaseException:
             connection.close()
             raise
-        if not result.ntuples:  # a managed server that forbids it
+        if not result.ntuples:  # some managed servers forbid the query
             return None
         row = [result.get_value(0, column) for column in range(result.nfields)]
         return replication.position(row, of_replica=of_replica)
@@ -171,9 +177,10 @@ class PsycopgDriver(Driver):
             connection.restore()
 
     def reset_session(self, connection: Any, parameters: Callable[[], dict[str, Any]]) -> None:
-        # Not prepared: it would deallocate itself, and fail when it is run next.
+        # Prepared, the statement would deallocate itself, and its next run would fail.
         connection.execute("DISCARD ALL", prepare=False)
-        # psycopg sees that it discards only while it counts the statement for the first time.
+        # psycopg notices the DISCARD only when it counts this statement for the first time.  So
+        # forget its prepared statements here.
         prepared = connection._prepared
         vars(prepared).update(vars(type(prepared)()))
         for _ in connection.notifies(timeout=0):
@@ -190,10 +197,10 @@ class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
     parameters_are_facts = True
     pool_facts = ("isolation_level", "pg_version")
     connect_timeout_option = "connect_timeout"
-    # Django's own pool, which reads the same option.
+    # Switch off Django's own pool, which reads the same option.
     pool = None
 
     def ensure_timezone(self) -> bool:
-        """Have all connections in the time zone of now; Django's tests change it."""
-        registry.dispose(self.alias)  # not close_pool(): tests run in forked children too
+        """Replace all connections, so that they use the time zone that Django's tests set."""
+        registry.dispose(self.alias)  # not close_pool(): it does nothing in forked children
         return bool(super().ensure_timezone())

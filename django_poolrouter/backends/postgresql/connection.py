@@ -1,4 +1,4 @@
-"""psycopg's connection, as the pool wants it."""
+"""psycopg's connection, with what the pool adds to undo its users' changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...drivers.restorable import Part, Restorable
 
 
 class RestorableAdapters(Part, AdaptersMap):
-    """The adapters of a connection, and what they were when it was opened."""
+    """The adapters of a connection, with a copy of those that it was opened with."""
 
     opened: AdaptersMap
 
@@ -29,7 +29,7 @@ class RestorableAdapters(Part, AdaptersMap):
 
 
 class RestorableConnection(Connection[Any], Restorable):
-    """The driver's connection, which gives up what its users made of it."""
+    """psycopg's connection, which can undo what its users changed on it."""
 
     routine = frozenset({"autocommit", "_autocommit", "_begin_statement", "_num_transactions"})
     beyond = ("prepare_threshold", "prepared_max")

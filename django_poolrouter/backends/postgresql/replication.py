@@ -1,4 +1,4 @@
-"""Where the log of a PostgreSQL server stands."""
+"""The position of a PostgreSQL server in its replication log."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from ...routing import Position
 
-# No privilege is needed, but received_tli is NULL without pg_read_all_stats: then a replica
-# knows of its primary's promotion only from its next restartpoint on, and counts as lagging
-# until then.  On the primary it is the insert position: with synchronous_commit off a
-# transaction is committed before its record is written.
+# This needs no privilege.  But without pg_read_all_stats, received_tli is NULL: after a
+# promotion, a replica sees the new timeline only from its next restartpoint on, and counts as
+# lagging until then.  On the primary this reads the insert position, not the write position:
+# with synchronous_commit off, a transaction is committed before its record is written.
 POSITION = b"""
 SELECT pg_is_in_recovery()::int,
        (SELECT system_identifier FROM pg_control_system()),
@@ -24,16 +24,16 @@ SELECT pg_is_in_recovery()::int,
        current_setting('wal_block_size')::int,
        pg_size_bytes(current_setting('wal_segment_size'))
 """
-# Bytes at the start of each page of the log, and at that of the first page of a file.
+# The size in bytes of the header of a page of the log, and of the first page of a file.
 PAGE_HEADER = 24
 FILE_HEADER = 40
 
 
 def position(row: Sequence[bytes | int | None], *, of_replica: bool) -> Position | None:
-    """Return the position in an answer to POSITION; None if it has none.
+    """Return the position in an answer to POSITION, or None if it has none.
 
-    A server that is a primary shows all that it wrote, so it may stand in for a replica,
-    as it does in tests; not the other way round.
+    A primary may be asked as a replica, as in tests, because it shows everything that it
+    wrote.  A replica may not be asked as a primary: the answer is None.
     """
     in_recovery, system, timeline, lsn, page, file = (
         None if value is None else int(value) for value in row
@@ -49,9 +49,9 @@ def position(row: Sequence[bytes | int | None], *, of_replica: bool) -> Position
 def end_of_record(lsn: int, page: int, file: int) -> int:
     """Return where the last record before an insert position ends.
 
-    If that is where a page ends, the insert position is behind the next page's header
-    already, where replay comes only with the next record.
+    If the record ends where a page ends, the insert position is already past the header of
+    the next page.  Replay gets past that header only with the next record.
     """
     header = PAGE_HEADER if lsn % file >= page else FILE_HEADER
-    beyond = lsn % page
-    return lsn - beyond if beyond <= header else lsn
+    in_page = lsn % page
+    return lsn - in_page if in_page <= header else lsn

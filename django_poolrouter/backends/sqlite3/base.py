@@ -1,4 +1,4 @@
-"""SQLite, pooled: spares opening the file and defining Django's functions each time."""
+"""SQLite, pooled, which saves opening the file and defining Django's functions each time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .connection import RestorableConnection
 
 
 class SQLiteDriver(Driver):
-    """The standard library's sqlite3."""
+    """Works with the standard library's sqlite3."""
 
     has_server = False
 
@@ -58,9 +58,9 @@ class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
     pool_parameters = {"factory": RestorableConnection}
 
     def can_be_pooled(self) -> bool:
-        # A database in memory lives and dies with its connections.
+        # An in-memory database is gone when its connection closes.
         return super().can_be_pooled() and not self.is_in_memory_db()
 
     def may_begin_late(self) -> bool:
-        # The other modes lock the database when the block is entered.
+        # Other modes lock the database as soon as the block is entered.
         return self.settings_dict["OPTIONS"].get("transaction_mode") in (None, "DEFERRED")

@@ -1,4 +1,4 @@
-"""The standard library's connection, as the pool wants it."""
+"""sqlite3's connection, with what the pool adds to undo its users' changes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from ...drivers.restorable import Restorable
 
-# Python 3.12 and later have another way to control transactions besides.
+# Python 3.12 added this second way to control transactions.
 CONTROLS = ("autocommit",) if hasattr(sqlite3.Connection, "autocommit") else ()
 
 
 class RestorableConnection(sqlite3.Connection, Restorable):
-    """SQLite's connection, which gives up what its users made of it."""
+    """sqlite3's connection, which can undo what its users changed on it."""
 
     routine = frozenset({"isolation_level"})
     beyond = ("row_factory", "text_factory", *CONTROLS)
@@ -22,13 +22,13 @@ class RestorableConnection(sqlite3.Connection, Restorable):
     file: tuple[int, int] | None = None
 
     def note_file(self) -> None:
-        """Take the file that is open now for the one that is to be read."""
+        """Remember which file the connection has open."""
         self.path = sqlite3.Connection.execute(self, "PRAGMA database_list").fetchone()[2]
         self.file = _file_at(self.path)
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the file was deleted or replaced: what is written now, nobody would find."""
+        """Whether the file was deleted or replaced, so that writes would be lost."""
         return self.file is not None and self.file != _file_at(self.path)
 
     def set_trace_callback(self, *args: Any, **kwargs: Any) -> None:
@@ -45,17 +45,17 @@ class RestorableConnection(sqlite3.Connection, Restorable):
 
     def restore(self) -> None:
         super().restore()
-        no: Callable[..., Any] | None = None
-        super().set_trace_callback(no)
-        super().set_progress_handler(no, 0)
-        super().set_authorizer(no)
-        if self.in_transaction:  # begun where the driver does not roll back
+        nothing: Callable[..., Any] | None = None
+        super().set_trace_callback(nothing)
+        super().set_progress_handler(nothing, 0)
+        super().set_authorizer(nothing)
+        if self.in_transaction:  # with autocommit=True, the driver's rollback() did nothing
             self.rollback()
 
 
 def _file_at(path: str) -> tuple[int, int] | None:
     try:
-        status = os.stat(path)  # noqa: PTH116  # at each checkin: a Path costs thrice as much
+        status = os.stat(path)  # noqa: PTH116  # runs at each checkin; Path takes 3 times as long
     except OSError:
         return None
     return status.st_dev, status.st_ino

@@ -1,4 +1,4 @@
-"""Opens pooled connections the way Django opens them, apart from any thread's wrapper."""
+"""Opens pooled connections as Django does, but independently of any thread's wrapper."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from .state import WrapperState
 
 
 class DjangoConnector:
-    """The pool's door to the driver.
+    """Opens, pings, resets and closes a pool's connections through the driver.
 
-    Each connection is opened by a wrapper made for that purpose alone, so that the pool
-    is bound to no thread's wrapper, and so that parameters are read anew: a rotated
-    password counts from the next connection on.
+    It makes a separate wrapper to open each connection.  So the pool depends on no thread's
+    wrapper, and each connect reads the parameters again: a rotated password takes effect
+    with the next connection.
 
     Args:
-        wrapper_class: the backend.
-        alias: of the database.
-        settings: of the database; replaced when they change (see ``Registry.handle_for``).
-        config: of the pool.
+        wrapper_class: the backend's DatabaseWrapper.
+        alias: the alias of the database.
+        settings: the settings of the database.  ``Registry.handle_for`` replaces them when
+            they change.
+        config: the configuration of the pool.
 
     """
 
@@ -42,15 +43,16 @@ class DjangoConnector:
     ) -> None:
         self.settings = settings
         self.facts: dict[str, Any] = {}
-        """What Django asks the server once for each wrapper, asked once for the pool."""
+        """Attributes that Django sets once for each wrapper, often by asking the server.  The
+        pool gets them once and copies them to each wrapper."""
         self._wrapper_class = wrapper_class
         self._alias = alias
-        # Instead of a replica another server can answer.
+        # Wait less for a replica: another server can answer in its place.
         is_replica = conf.replica(alias) is not None
         patience = config.ping_timeout if is_replica else config.pool_timeout
         self._connect_timeout = max(2, math.ceil(patience))
         driver: Driver = wrapper_class.driver_class()
-        # The pool calls these at each use, so without a layer in between.
+        # The pool calls these for each lease.  Methods that wrap them would cost time.
         self.ping = self._ping_replica if is_replica else driver.ping
         self.fileno = driver.fileno
         self.backend_id = driver.backend_id
@@ -70,7 +72,7 @@ class DjangoConnector:
         except BaseException as error:
             with suppress(Exception):  # closed already
                 wrapper.close()
-            if isinstance(error, TimeoutError):  # which the drivers have no word for
+            if isinstance(error, TimeoutError):  # ours, and callers expect a database error
                 raise OperationalError(str(error)) from error
             raise
         connection, wrapper.connection = wrapper.connection, None
@@ -83,17 +85,17 @@ class DjangoConnector:
             self.facts[name] = getattr(wrapper, name)
 
     def inspect(self, connection: Any, timeout: float) -> ServerFacts:
-        """Ask the server who it is; see ``Driver.inspect`` and ``Driver.time_limit``."""
+        """Ask the server for its facts.  See ``Driver.inspect`` and ``Driver.time_limit``."""
         with self._driver.time_limit(connection, timeout):
             return self._driver.inspect(connection)
 
     def sessions(self, connection: Any, timeout: float) -> dict[int, ServerSession] | None:
-        """Ask the server what its sessions do; see ``Driver.sessions`` and ``time_limit``."""
+        """Ask what the server's sessions do.  See ``Driver.sessions`` and ``time_limit``."""
         with self._driver.time_limit(connection, timeout):
             return self._driver.sessions(connection)
 
     def _ping_replica(self, connection: Any, timeout: float) -> bool:
-        """Ping, and have a replica that does not answer left alone."""
+        """Ping a replica, and eject it if it does not answer in time."""
         began = time.monotonic()
         answered = self._driver.ping(connection, timeout)
         if not answered and time.monotonic() - began >= timeout:
@@ -137,13 +139,13 @@ class DjangoConnector:
 
 
 def with_password(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a driver's parameters with the password that a callable tells.
+    """Return a driver's parameters, with a callable password replaced by its result.
 
-    That is a token that expires, from a cloud's or a vault's client.
+    Such a callable usually gets a token that expires, from the client of a cloud or a vault.
     """
-    told = {
+    passwords = {
         name: parameters[name]()
         for name in ("password", "passwd")
         if callable(parameters.get(name))
     }
-    return {**parameters, **told}
+    return {**parameters, **passwords}

@@ -1,4 +1,4 @@
-"""Test databases behind a pool."""
+"""Creates and drops the test databases of pooled backends."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .state import WrapperState
 
 
 class PooledCreation:
-    """Closes idle connections where a test database is made, copied or dropped.
+    """Closes all idle connections before a test database is created, cloned or dropped.
 
-    Each of these needs that nobody is connected, be it under this alias or under that of
-    a replica which the tests point at the same database.
+    Each of these needs a database without connections.  The idle ones may also belong to the
+    alias of a replica that the tests point at the same database.
     """
 
     connection: WrapperState
@@ -31,10 +31,10 @@ class PooledCreation:
         return super()._destroy_test_db(*args, **kwargs)  # type: ignore[misc]
 
     def set_as_test_mirror(self, primary_settings_dict: dict[str, Any]) -> None:
-        """Point a replica at its primary's server, not only at the database of that name.
+        """Point a replica at its primary's server, not only at a database of the same name.
 
-        A real replica would have the test database a little later than the tests, and so
-        each of their rows.
+        A real replica would get the test database and its rows a moment too late for the
+        tests.
         """
         super().set_as_test_mirror(primary_settings_dict)  # type: ignore[misc]
         for key in ("HOST", "PORT", "USER", "PASSWORD"):

@@ -1,4 +1,4 @@
-"""Cursors and leases: which of them ends with the other."""
+"""Closes cursors when their lease ends, and ends leases when their last cursor closes."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from weakref import ref
 from .state import WrapperState
 
 CONSTRAINT_CHECKING = "constraint checking"
-"""Holds the lease while constraints are not checked: a state of the connection."""
+"""Holds the lease while constraint checking is off, because the connection keeps that state."""
 
 
 class LeasedCursors(WrapperState):
-    """Closes the cursors that are left open when a lease ends, or ends it with the last one.
+    """Closes open cursors when a lease ends.  May also end a lease when its last cursor closes.
 
-    The first always: a cursor that is kept would go on on a connection that somebody else
-    has by then.  The second with ``hold`` "transaction".
+    The first happens with every ``hold``: a cursor left open would still use the connection
+    when another caller has it.  The second happens only with ``hold`` "transaction".
     """
 
     def hold_for(self, holder: object) -> None:
-        """Keep the lease, this one or the next, until ``let_go``."""
+        """Keep the current lease, or else the next one, until ``let_go``."""
         self._holders.add(holder)
 
     def let_go(self, holder: object) -> None:
-        """Give the lease back if ``holder`` was the last that needed it."""
+        """Remove a holder.  With ``hold`` "transaction", end the lease if nothing needs it."""
         self._holders.discard(holder)
         self._end_early()
 
@@ -36,7 +36,7 @@ class LeasedCursors(WrapperState):
             and self._lease is not None
             and self.autocommit
             and not (self._busy or self.in_atomic_block)
-            # No thread ends what another may just begin to use.
+            # Another thread that shares this wrapper may be about to use the lease.
             and self._thread_ident == get_ident()
             and not self._thread_sharing_count
         ):
@@ -51,7 +51,7 @@ class LeasedCursors(WrapperState):
         self._busy += 1
         try:
             if self._can_resume and self.connection is None:
-                self._resume()  # where it cannot, the next line connects
+                self._resume()  # if it returns False, the next line connects
             return super()._cursor(name)  # type: ignore[misc]  # not in the stubs
         finally:
             self._busy -= 1
@@ -61,7 +61,8 @@ class LeasedCursors(WrapperState):
         prepared = super()._prepare_cursor(cursor)  # type: ignore[misc]  # not in the stubs
         if self._lease is not None:
             if self._holds_per_transaction and self.autocommit and not self.in_atomic_block:
-                # Garbage-collected, it lets go within any code of this thread: the pool minds that.
+                # The garbage collector may call let_go inside any code of this thread, even the
+                # pool's.  The pool allows for that.
                 self._holders.add(ref(cursor, self.let_go))
                 prepared.close = partial(self._close_cursor, cursor)
             else:
@@ -73,25 +74,25 @@ class LeasedCursors(WrapperState):
             with self.wrap_database_errors:
                 cursor.close()
         finally:
-            known = ref(cursor)
-            if known in self._holders:  # not of an earlier lease
-                self._holders.discard(known)
+            holder = ref(cursor)
+            if holder in self._holders:  # else the cursor belongs to an earlier lease
+                self._holders.discard(holder)
                 self._end_early()
 
     def _close_cursors(self) -> None:
-        """Close what is left open, with what it holds of the connection."""
-        known = [one for one in (*self._cursors, *self._holders) if isinstance(one, ref)]
-        left = [cursor for one in known if (cursor := one()) is not None]
+        """Close the cursors that are still open, and free what they use on the connection."""
+        refs = [one for one in (*self._cursors, *self._holders) if isinstance(one, ref)]
+        still_open = [cursor for one in refs if (cursor := one()) is not None]
         self._forget_cursors()
         driver = self.driver_class()
-        for cursor in left:
+        for cursor in still_open:
             driver.close_cursor(cursor)
 
     def _forget_cursors(self) -> None:
         self._cursors.clear()
         self._holders = {one for one in self._holders if not isinstance(one, ref)}
 
-    # -- what lies between statements, and needs the same connection -----------------------
+    # -- state between statements, which needs the same connection -------------------------
 
     def set_autocommit(
         self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False
@@ -112,8 +113,8 @@ class LeasedCursors(WrapperState):
             super()._set_autocommit(autocommit)  # type: ignore[misc]  # not in the stubs
         finally:
             if autocommit and self._holds_per_transaction:
-                # As Django notes next.  A transaction ends here, before the hooks that run
-                # after its commit: they may take long without a query.
+                # Django sets this next.  End the lease before Django runs the on_commit hooks:
+                # they may take long without a query.
                 self.autocommit = True
                 self._end_early()
 
@@ -135,7 +136,7 @@ class LeasedCursors(WrapperState):
 
 
 class PooledSchemaEditor:
-    """Has one connection from beginning to end: editors look at it, and change its state."""
+    """Keeps one lease from beginning to end: editors read and change the connection's state."""
 
     connection: LeasedCursors
 

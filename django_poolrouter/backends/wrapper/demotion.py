@@ -1,7 +1,7 @@
-"""Notices that what was the primary is a replica now.
+"""Notices that the primary's server has become a replica.
 
-After a failover its sessions live on, answer each ping and refuse each write, and only a
-new connection finds the new primary behind a name or a list of hosts.
+After a failover, sessions on the old primary stay open.  They answer every ping and refuse
+every write.  Only a new connection finds the new primary behind a name or a list of hosts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ logger = logging.getLogger("django_poolrouter.pool")
 
 
 class ErrorWatch(DatabaseErrorWrapper):
-    """Django's translation of the driver's errors, which shows them to the backend first."""
+    """Translates the driver's errors as Django does, and notes those that refuse a write."""
 
     wrapper: WrapperState
 
@@ -35,23 +35,27 @@ class ErrorWatch(DatabaseErrorWrapper):
 
 
 def clear_if_demoted(wrapper: WrapperState, lease: Lease) -> None:
-    """Clear the lease's pool if its server takes no writes, although it is to be a primary.
+    """Clear the lease's pool if its server is read-only, although the alias is no replica.
 
-    A session may be read-only by its own wish, and a replica always is: so the server is
-    asked, once for each lease on which it refused.  Never raises.
+    The refused write alone proves nothing: code may have made its own session read-only.  So
+    this asks the server, once for each lease on which a write was refused.  It never raises.
     """
     try:
         driver = wrapper.driver_class()
         if registry.topology.role(wrapper.alias) == "replica":
             return
         driver.rollback(lease.connection)
-        # Whoever found out before has cleared, and what was opened since may be sound.
         with driver.time_limit(lease.connection, ANSWER):
             facts = driver.inspect(lease.connection)
+        # If another thread cleared the pool first, its newer connections may be good.
         if not facts.read_only or lease.is_cleared:
             return
-    except Exception:  # whatever it is, the checkin will see it
-        logger.debug("pool %s: no answer to who it is", lease.pool.name, exc_info=True)
+    except Exception:  # if the connection is broken, the checkin will notice
+        logger.debug(
+            "pool %s: could not ask the server whether it is read-only",
+            lease.pool.name,
+            exc_info=True,
+        )
         return
     logger.warning(
         "pool %s: the server has become read-only; all connections are replaced", lease.pool.name

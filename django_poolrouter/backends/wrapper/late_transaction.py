@@ -1,4 +1,4 @@
-"""An outermost atomic() that takes no connection before its first statement."""
+"""Lets an outermost atomic() take its connection only at its first statement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from ...statements.transactions import note_wrapper
 from .state import WrapperState
 
-# What a block has written on the wrapper, and connecting would wipe out or act upon.
+# Attributes that a block has set on the wrapper.  Connecting would clear or act on them.
 BLOCK = (
     "atomic_blocks",
     "autocommit",
@@ -23,16 +23,16 @@ BLOCK = (
 
 
 class LateTransaction(WrapperState):
-    """Enters a transaction in name only, and begins it when there is something to do.
+    """Enters an outermost atomic() without a connection, and begins at the first statement.
 
-    Django asks for the autocommit state, switches autocommit off and notes that it is in
-    a block.  Without a connection the state is that of the settings, and switching off is
-    noted in ``_begins_late``.  The first statement connects, with the block set aside, and
-    then does what entering would have done.
+    On entry, Django asks for the autocommit state, switches autocommit off and notes that it is
+    in a block.  Without a connection, the autocommit state is that of the settings, and
+    ``_begins_late`` notes that autocommit was switched off.  The first statement sets the
+    block's attributes aside, connects, begins the transaction and restores them.
     """
 
     def may_begin_late(self) -> bool:
-        """Tell whether it is the same to begin a transaction with its first statement."""
+        """Tell whether beginning a transaction at its first statement makes no difference."""
         return True
 
     def _can_wait(self) -> bool:
@@ -54,7 +54,8 @@ class LateTransaction(WrapperState):
     def set_autocommit(
         self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False
     ) -> None:
-        # Only the outermost atomic() forces; who switches off by hand gets a connection.
+        # Only the outermost atomic() forces.  Other code that switches autocommit off gets a
+        # connection at once.
         is_atomic = force_begin_transaction_with_broken_autocommit
         wanted = autocommit or is_atomic
         if self.connection is None and wanted and (self._begins_late or self._can_wait()):
@@ -67,7 +68,8 @@ class LateTransaction(WrapperState):
             super().set_autocommit(autocommit, is_atomic)
 
     def temporary_connection(self) -> Any:
-        # It closes what it opened, which inside a block would be the end of that.
+        # Django's method closes a connection that it opened.  Inside a block, that would end
+        # the block.
         if self._begins_late:
             self.ensure_connection()
         return super().temporary_connection()
@@ -88,7 +90,7 @@ class LateTransaction(WrapperState):
             self.run_commit_hooks_on_set_autocommit_on = False
 
     def forget_block(self) -> None:
-        """Wipe out what an earlier connection left on the wrapper, as connecting does."""
+        """Clear what an earlier connection left on the wrapper, as connecting does."""
         self.in_atomic_block = False
         self.savepoint_ids = []
         self.atomic_blocks = []
@@ -99,9 +101,10 @@ class LateTransaction(WrapperState):
 
     @contextmanager
     def _block_set_aside(self) -> Iterator[None]:
-        """Connect as outside of the block, and begin its transaction.
+        """Let the caller connect as if outside the block, then begin the block's transaction.
 
-        If either fails the block has not begun still, and its next statement tries again.
+        If either fails, the transaction still has not begun, and the next statement tries
+        again.
         """
         block = {name: getattr(self, name) for name in BLOCK}
         self._begins_late = False

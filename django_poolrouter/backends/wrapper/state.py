@@ -1,4 +1,4 @@
-"""What the parts of a pooled wrapper share, declared once: every part inherits from it."""
+"""The attributes that the parts of a pooled wrapper share.  Every part inherits from here."""
 
 from __future__ import annotations
 
@@ -18,51 +18,53 @@ else:
 
 
 class WrapperState(_Base):
-    """A pooled wrapper as its parts know it: what a vendor sets, and what a lease changes."""
+    """Declares the attributes that a vendor sets, and those that change with each lease."""
 
-    # -- what a vendor sets ------------------------------------------------------------
+    # -- set by a vendor -----------------------------------------------------------------
 
     driver_class: type[Driver] = Driver
     pool_facts: tuple[str, ...] = ()
-    """Attributes of a wrapper that opening a connection sets, the same for all of a pool."""
+    """Names of attributes that opening a connection sets on a wrapper, the same for the whole
+    pool.  A checkout copies them to its wrapper."""
     parameters_are_facts = False
-    """Whether ``pool_facts`` has all that ``get_connection_params()`` sets on a wrapper, so
-    that a checkout can do without."""
+    """Whether ``pool_facts`` names everything that ``get_connection_params()`` sets on a
+    wrapper.  Then a checkout need not call it."""
     pool_parameters: dict[str, Any] = {}
-    """Parameters of the driver for a pool's connections, where the settings have none."""
+    """Default parameters of the driver for a pool's connections.  The settings override them."""
     connect_timeout_option = ""
-    """The driver's parameter for the longest wait for a connection, in whole seconds."""
+    """The driver's parameter that limits how long a connect may take, in whole seconds."""
     pooled = True
 
-    # -- what a lease changes ------------------------------------------------------------
+    # -- changed by a lease --------------------------------------------------------------
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._handle: Handle | None = None
         self._lease: Lease | None = None
         self._informed_by: DatabasePool | None = None
-        """The pool whose facts are on this wrapper."""
+        """The pool whose facts were copied to this wrapper."""
         self._is_broken = False
-        """Whether the connection that goes back is to be closed."""
+        """Whether the pool must close the connection at checkin."""
         self.was_refused = False
         """Whether the server refused a write during this lease."""
         self._holds_per_transaction = False
-        """Whether ``hold`` is "transaction": leases end early."""
+        """Whether ``hold`` is "transaction", so that leases end early."""
         self._can_resume = False
-        """Whether a lease ended early, and nothing but that has happened since."""
+        """Whether a lease ended early and nothing else has happened since."""
         self._begins_late = False
-        """Whether a block was entered whose transaction has not begun."""
+        """Whether the wrapper is in an atomic() block whose transaction has not begun."""
         self._borrows = False
-        """Whether a test mirror uses its primary's connection."""
+        """Whether this is a test mirror that uses its primary's connection."""
         self._busy = 0
-        """How many parts of this code, one within the other, need the lease right now."""
+        """How many nested calls of this code need the lease right now."""
         self._holders: set[object] = set()
-        """What keeps the lease from ending early; among them cursors opened in autocommit."""
+        """Objects that keep the lease from ending early, such as cursors opened in autocommit
+        (as weak references)."""
         self._cursors: set[ref[Any]] = set()
-        """All other open cursors."""
+        """Weak references to all other open cursors."""
 
     if TYPE_CHECKING:
-        # Django's own, which its stubs leave out.
+        # Attributes of Django that its stubs leave out.
         _thread_ident: int
         _thread_sharing_count: int
 

@@ -1,8 +1,8 @@
-"""A replica in the tests of a project, where it is a mirror of its primary's test database.
+"""Replicas in a project's tests, where each is a mirror of its primary's test database.
 
-``TestCase`` wraps each test in a transaction on the primary, which another connection does
-not see into, nor does one get past its locks on SQLite.  So for as long as that lasts, a
-mirror uses its primary's connection, as the same thread does.
+``TestCase`` wraps each test in a transaction on the primary.  Another connection cannot see
+into that transaction, and on SQLite it cannot get past its locks.  So during a ``TestCase``,
+a mirror uses the connection that its primary has in the same thread.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def _of_primary(verb: str) -> Any:
-    """Return a method for what is left to the primary while its connection is borrowed."""
+    """Return a method that does nothing while the wrapper uses its primary's connection."""
 
     def method(self: Mirror, *args: Any) -> None:
         if not self._borrows:
@@ -32,19 +32,19 @@ def _of_primary(verb: str) -> Any:
 
 
 class Mirror(WrapperState):
-    """What a wrapper does while it is a test mirror; nothing while it is not.
+    """Lets a wrapper use its primary's connection while it is a test mirror.
 
-    Transactions on the mirror are those of its primary: it begins, commits and rolls back
-    nothing of its own.
+    Transactions on the mirror are part of its primary's.  The mirror itself begins, commits and
+    rolls back nothing.  On any other wrapper, this class changes nothing.
     """
 
-    # Not ensure_connection(), which Django's tests, and other packages, replace.
+    # Not in ensure_connection(): Django's tests and other packages replace it.
     def _cursor(self, name: str | None = None) -> Any:
         self.follow_primary()
         return super()._cursor(name)  # type: ignore[misc]  # not in the stubs
 
     def follow_primary(self) -> None:
-        """Have the primary's connection if this is a mirror, and the time has come."""
+        """Use the primary's connection if this is a mirror and a ``TestCase`` runs."""
         if TEST_MIRROR not in self.settings_dict:
             return
         primary = self._primary_in_testcase()
@@ -57,7 +57,7 @@ class Mirror(WrapperState):
             self._close()
             self.connection, self._borrows = primary.connection, True
             self._begins_late = self._can_resume = False
-            # If it is in a transaction already, then that goes on, as a part of the primary's.
+            # A transaction that is open on the mirror continues as part of the primary's.
             self.autocommit = not self.in_atomic_block
             record_statements(self)
             connection_created.send(sender=self.__class__, connection=self)

@@ -1,4 +1,4 @@
-"""Notices the end of threads that did not close their connections."""
+"""Gives back the leases of threads that end without closing their connections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _local = threading.local()
 
 
 class _Leasing(Protocol):
-    """A wrapper that may hold a lease of its thread."""
+    """A wrapper that may have a lease of its thread."""
 
     def give_back_at_thread_end(self) -> None:
         """Check in the lease, if there is one."""
@@ -22,7 +22,7 @@ class _ThreadEnd:
     """Lives in a thread's local storage, so the interpreter drops it when the thread ends.
 
     A finalizer on the wrapper would come too late: wrappers are parts of reference cycles,
-    and stay until the garbage collector runs, if it does.
+    and stay until the garbage collector runs, if it runs at all.
     """
 
     def __init__(self) -> None:
@@ -30,8 +30,8 @@ class _ThreadEnd:
         self._pid = os.getpid()
 
     def __del__(self) -> None:
-        # In a forked child the other threads' storage is dropped before any hook runs, while
-        # those threads live on in the parent, and their connections with them.
+        # A forked child drops the storage of all other threads before any hook runs.  But these
+        # threads still run in the parent, and still use their connections.
         if sys.is_finalizing() or self._pid != os.getpid():
             return
         for wrapper in list(self.wrappers):

@@ -1,6 +1,6 @@
 """The page and its data, registered with the default admin site.
 
-For a site of your own: ``site.register(Pools, PoolsAdmin)``.
+For another admin site, call ``site.register(Pools, PoolsAdmin)``.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ else:
 
 @admin.register(Pools)
 class PoolsAdmin(ModelAdmin):
-    """Shows instead of a list of rows the pools of all processes of the project on this host.
+    """Shows the pools of all processes of the project on this host, instead of a list of rows.
 
-    Any process that answers can show all; no pool and no database is asked for a figure.
+    Any web process can show all of them.  It asks no pool and no database for the figures.
     """
 
     def get_urls(self) -> list[URLPattern]:
-        """Return the page, in the place of a list of rows, and the data that it polls."""
+        """Return the URLs of the page, instead of a list of rows, and of the data it polls."""
         view = self.admin_site.admin_view
         return [
             path("", view(self.show_page), name="poolrouter_admin_pools_changelist"),
@@ -43,7 +43,7 @@ class PoolsAdmin(ModelAdmin):
 
     @method_decorator(require_safe)
     def show_page(self, request: HttpRequest) -> HttpResponse:
-        """Return the page with the figures of this moment."""
+        """Return the page with the current figures."""
         self._require_permission(request)
         request.current_app = self.admin_site.name
         context = {
@@ -55,7 +55,7 @@ class PoolsAdmin(ModelAdmin):
 
     @method_decorator(require_safe)
     def show_data(self, request: HttpRequest) -> HttpResponse:
-        """Return the figures of this moment for a page that is open."""
+        """Return the current figures for a page that is already open."""
         self._require_permission(request)
         return JsonResponse(content(collect()))
 

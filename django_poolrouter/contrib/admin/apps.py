@@ -1,4 +1,4 @@
-"""The app: an entry "Connection pools" in the admin."""
+"""The app that adds the entry "Connection pools" to the admin."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class PoolAdminConfig(AppConfig):
-    """The admin page; an app of its own, so that projects without the admin load no model."""
+    """The admin page.  It is a separate app, so that projects without the admin load no model."""
 
     name = "django_poolrouter.contrib.admin"
     label = "poolrouter_admin"

@@ -1,4 +1,4 @@
-"""What the admin asks for before it lists a page: a model, here without a table."""
+"""The model that the admin needs to list the page.  It has no table."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from django.utils.translation import gettext_lazy as _
 
 
 class NoRows(models.Manager["Pools"]):
-    """Is asked for rows by `dumpdata`, which does not care that there is no table."""
+    """Returns no rows.  Without this, ``dumpdata`` would query a table that does not exist."""
 
     def get_queryset(self) -> models.QuerySet[Pools]:
         return super().get_queryset().none()
 
 
 class Pools(models.Model):  # noqa: DJ008, it has no rows
-    """Carries the permission ``poolrouter_admin.view_pools`` and the entry in the admin."""
+    """Gives the page its permission, ``poolrouter_admin.view_pools``, and its admin entry."""
 
     objects = NoRows()
 

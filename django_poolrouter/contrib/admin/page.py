@@ -1,7 +1,7 @@
-"""What the page shows: texts for its cells, and numbers for its charts.
+"""Makes the page's content: texts for its cells, and numbers for its charts.
 
-Everything is taken from the JSON document of the report, so the page and `poolstatus --json`
-say the same, and a figure that is added there appears here.
+Everything comes from the report's JSON document.  So the page and `poolstatus --json` agree,
+and a figure that is added to the document appears on the page too.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ LABELS = {
     "oldest_use_s": _("Longest use"),
     "checkouts": _("Checkouts"),
     "waits": _("Waits"),
-    "waited_s": _("Waited in all"),
+    "waited_s": _("Total wait"),
     "p95_wait_s": _("95 % waited at most"),
     "timeouts": _("Timeouts"),
     "refused": _("Refused"),
@@ -63,23 +63,23 @@ PROCESS_FIGURES = (
     *("in_use", "idle", "max", "waiting", "oldest_wait_s", "oldest_use_s"),
     "timeouts",
 )
-# What a chart's top is at least: a single short wait must not look like a storm.
+# The lowest top that a chart may have.  Without it, one short wait would fill the chart.
 LEAST_TOP = {"waiting": 5, "oldest_wait_s": 1, "lag_s": 1}
 
 
 def content(report: Report) -> dict[str, Any]:
-    """Return the page's content as plain data; labels and texts in the active language."""
-    told = document(report)
+    """Return the page's content as plain data, with texts in the active language."""
+    data = document(report)
     return {
-        "host": told["host"],
+        "host": data["host"],
         "time": localtime(report.generated_at).strftime("%H:%M:%S"),
         "summary": _summary(len(report.processes)),
-        "alarm": _alarm(told["pools"]),
-        "warnings": " ".join(told["warnings"]),
-        "has_lag": any(pool["role"] == "replica" for pool in told["pools"]),
-        "pools": {"rows": [_pool_row(pool, told["processes"]) for pool in told["pools"]]},
-        "processes": _process_table(told, report.generated_at),
-        "figures": _figure_table(told["pools"]),
+        "alarm": _alarm(data["pools"]),
+        "warnings": " ".join(data["warnings"]),
+        "has_lag": any(pool["role"] == "replica" for pool in data["pools"]),
+        "pools": {"rows": [_pool_row(pool, data["processes"]) for pool in data["pools"]]},
+        "processes": _process_table(data, report.generated_at),
+        "figures": _figure_table(data["pools"]),
     }
 
 
@@ -89,12 +89,12 @@ def _summary(processes: int) -> str:
 
 
 def _alarm(pools: list[dict[str, Any]]) -> str:
-    """Name the pools in trouble: their rows may be far down."""
+    """Name the pools in trouble, because their rows may be far down the page."""
     waiting = ", ".join(pool["alias"] for pool in pools if pool["waiting"])
     ejected = ", ".join(pool["alias"] for pool in pools if pool["health"] == "ejected")
-    told = [gettext("Callers wait: %(aliases)s") % {"aliases": waiting}] if waiting else []
-    told += [gettext("Out of service: %(aliases)s") % {"aliases": ejected}] if ejected else []
-    return " · ".join(told)
+    alarms = [gettext("Callers wait: %(aliases)s") % {"aliases": waiting}] if waiting else []
+    alarms += [gettext("Out of service: %(aliases)s") % {"aliases": ejected}] if ejected else []
+    return " · ".join(alarms)
 
 
 # -- the pools ----------------------------------------------------------------
@@ -138,7 +138,7 @@ def _role(pool: Mapping[str, Any]) -> str:
 
 
 def _where(pool: Mapping[str, Any], processes: list[dict[str, Any]]) -> str:
-    """Count the processes, and the full ones, which a sum over all would hide."""
+    """Count the processes, and the full ones: sums over all processes would hide these."""
     own = [p for process in processes for p in process["pools"] if p["alias"] == pool["alias"]]
     full = sum(p["in_use"] >= p["max"] for p in own)
     template = ngettext("%(count)s process", "%(count)s processes", len(own))
@@ -148,14 +148,14 @@ def _where(pool: Mapping[str, Any], processes: list[dict[str, Any]]) -> str:
 
 
 def _now(pool: Mapping[str, Any], name: str) -> str:
-    """Return a figure as text; a wait that nobody has is nothing."""
+    """Return a figure as text.  The longest wait is a dash if no caller waits."""
     if name == "oldest_wait_s" and not pool["waiting"]:
         return NOTHING
     return text(name, pool[name])
 
 
 def _state(pool: Mapping[str, Any]) -> str:
-    """Return the report's word, and another for a pool that is full and nobody waits yet."""
+    """Return the report's state, or "full" for a pool that is full before any caller waits."""
     is_full = pool["state"] == "busy" and pool["in_use"] >= pool["max"]
     return "full" if is_full else str(pool["state"])
 
@@ -163,11 +163,11 @@ def _state(pool: Mapping[str, Any]) -> str:
 # -- the other tables ---------------------------------------------------------
 
 
-def _process_table(told: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    order = {pool["alias"]: index for index, pool in enumerate(told["pools"])}
+def _process_table(data: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    order = {pool["alias"]: index for index, pool in enumerate(data["pools"])}
     rows = [
         _process_row(process, pool, now)
-        for process in told["processes"]
+        for process in data["processes"]
         for pool in sorted(process["pools"], key=lambda p: order.get(p["alias"], len(order)))
     ]
     columns = [
@@ -200,7 +200,7 @@ def _process_row(
 
 
 def _figure_table(pools: list[dict[str, Any]]) -> dict[str, Any]:
-    # None says nothing of its kind: a pool's cluster may be None, and a figure not known.
+    # If a value is None, its type is unknown: it may be a missing cluster or a missing figure.
     names = [
         name
         for name in (pools[0] if pools else {})
@@ -236,18 +236,18 @@ def text(name: str, value: Any) -> str:
         return NOTHING
     if isinstance(value, bool):
         return gettext("yes") if value else gettext("no")
-    if name == "lag_s" and not value:  # a replica that has everything is worth a word
+    if name == "lag_s" and not value:  # the replica has everything, and a dash would hide that
         return gettext("none")
     return duration(value) if name.endswith("_s") else number(value)
 
 
 def number(value: float) -> str:
-    """Return a count in the manner of the active language."""
+    """Return a number as the active language writes it."""
     return number_format(value, decimal_pos=None if isinstance(value, int) else 2)
 
 
 def duration(seconds: float) -> str:
-    """Return seconds with the unit in which they are short."""
+    """Return a time in seconds as text, in the unit that keeps it short: ms, s, min or h."""
     if not seconds:
         return NOTHING
     if seconds < 1:

@@ -1,6 +1,6 @@
-"""Celery: each task is a scope of its own, and sees what its sender wrote.
+"""Gives each Celery task a scope of its own, in which it sees what its sender wrote.
 
-Add it to INSTALLED_APPS, for those who send tasks and for the workers.  Where a task reads
-is said by an option of its own, ``@shared_task(reads="primary")``: one of
+Add this app to INSTALLED_APPS, both where tasks are sent and in the workers.  The option
+``reads`` of a task says where it reads, as in ``@shared_task(reads="primary")``.  It is one of
 ``django_poolrouter.jobs.READS``, by default "wait".
 """

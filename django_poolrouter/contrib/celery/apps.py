@@ -1,4 +1,4 @@
-"""The app that connects the signals."""
+"""The app that connects Celery's signals."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from django.apps import AppConfig
 
 
 class PoolRouterCeleryConfig(AppConfig):
-    """Scopes for Celery's tasks."""
+    """Gives Celery's tasks their scopes."""
 
     name = "django_poolrouter.contrib.celery"
     label = "poolrouter_celery"
     verbose_name = "Database routing for Celery"
 
     def ready(self) -> None:
-        """Have Celery tell when tasks are sent, start and end."""
+        """Connect the signals that Celery sends when a task is sent, starts and ends."""
         from .hooks import connect
 
         connect()

@@ -1,4 +1,4 @@
-"""What happens when a task is sent, starts and ends."""
+"""Handles Celery's signals that a task is sent, starts and ends."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ HEADER = "poolrouter"
 
 
 def connect() -> None:
-    """Connect the signals, in a process that sends tasks or runs them; again is harmless."""
+    """Connect the signals in a process that sends or runs tasks.  A second call is harmless."""
     signals.before_task_publish.connect(on_send, dispatch_uid=__name__)
     signals.task_prerun.connect(on_start, dispatch_uid=__name__)
     signals.task_postrun.connect(on_end, dispatch_uid=__name__)
 
 
 def on_send(*, headers: dict[str, Any], **kwargs: Any) -> None:
-    """Put into a task's headers what it must know of its sender's scope."""
-    headers.pop(HEADER, None)  # a task that is retried has those of its first time
-    if known := carried():
-        headers[HEADER] = known
+    """Put what a task must know of its sender's scope into its headers."""
+    headers.pop(HEADER, None)  # a task that is retried has the header of its first run
+    if from_sender := carried():
+        headers[HEADER] = from_sender
 
 
 def on_start(*, task: Any, **kwargs: Any) -> None:
     """Open the task's scope.
 
     Raises:
-        ValueError: the task's ``reads`` is wrong, which Celery logs; the task goes on, and
-            reads from the primary.
+        ValueError: the task's ``reads`` is wrong.  Celery logs this and runs the task, which
+            then reads from the primary.
 
     """
-    # An eager task is not sent: it starts right here.
-    brought = carried() if task.request.is_eager else task.request.get(HEADER)
+    # An eager task is not sent: its sender runs it.
+    from_sender = carried() if task.request.is_eager else task.request.get(HEADER)
     reads = getattr(task, "reads", "wait")
-    block = task.request.poolrouter_block = job_scope(brought, reads)
+    block = task.request.poolrouter_block = job_scope(from_sender, reads)
     block.__enter__()
     check_reads(reads)
 

@@ -392,8 +392,16 @@ def profile_problems(value: Any) -> list[str]:
     ("value", "text"),
     [
         ([], "POOLROUTER['PROFILES']: must be a mapping of profile names to options."),
-        ({"batch": {}}, "POOLROUTER['PROFILES']['batch']: is not free as a name for a profile."),
-        ({5: {}}, "POOLROUTER['PROFILES'][5]: is not free as a name for a profile."),
+        (
+            {"batch": {}},
+            "POOLROUTER['PROFILES']['batch']: cannot be the name of a profile."
+            " Use a string that is not the name of a built-in profile.",
+        ),
+        (
+            {5: {}},
+            "POOLROUTER['PROFILES'][5]: cannot be the name of a profile."
+            " Use a string that is not the name of a built-in profile.",
+        ),
         ({"web": "batch"}, "POOLROUTER['PROFILES']['web']: must be a mapping of options."),
         (
             {"web": {"profile": "prodution"}},

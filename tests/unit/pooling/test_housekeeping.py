@@ -49,7 +49,7 @@ def test_upkeep__gives_up_until_the_next_round_when_a_connect_fails(
     connector.fail_next()
     with caplog.at_level(logging.INFO, "django_poolrouter.pool"):
         pool.upkeep()
-    assert "could not open ahead of demand: the fake server is down" in caplog.text
+    assert "could not connect ahead of demand: the fake server is down" in caplog.text
     assert connector.refused == 1
     pool.upkeep()
     assert pool.status().checkedin == 2
@@ -227,7 +227,7 @@ def test_leak__is_reported_once_with_the_holders_stack(
     pool.upkeep()
     (report,) = leaks(caplog)
     assert report.startswith(
-        "pool shop: a connection is in use for 12.0 s, longer than leak_after, by:\n"
+        "pool shop: a connection has been in use for 12.0 s, longer than leak_after, by:\n"
     )
     assert "in holds_a_connection" in report
     assert pool.status().leaks == 1

@@ -1,13 +1,13 @@
-/* Keeps the page of connection pools up to date, and draws what it has seen so far.
+/* Keeps the page of connection pools up to date, and draws charts of the figures so far.
 
-   Texts come from the server, ready in the reader's language; nothing is formatted here. */
+   The server sends all texts in the reader's language. This script formats nothing. */
 "use strict";
 {
   const INTERVAL = 2000; // ms between two polls
-  const PATIENCE = 10000; // ms for an answer
-  const LONGEST = 60000; // ms between two polls while the server does not answer
+  const PATIENCE = 10000; // ms to wait for an answer
+  const LONGEST = 60000; // the most ms between two polls while the server does not answer
   const WINDOW = 300000; // ms that a chart shows
-  const GAP = 3 * INTERVAL; // ms without an answer that interrupt a line
+  const GAP = 3 * INTERVAL; // ms without an answer that leave a gap in a line
   const WIDTH = 150; // of a chart, in units of its viewBox
   const HEIGHT = 28;
   const SVG = "http://www.w3.org/2000/svg";
@@ -18,14 +18,14 @@
   let timer = null;
   let failures = 0;
 
-  // -- asking ----------------------------------------------------------------
+  // -- polling ---------------------------------------------------------------
 
   class SignedOut extends Error {}
 
   async function ask() {
     const response = await fetch(page.dataset.source, {
       headers: { Accept: "application/json" },
-      redirect: "manual", // to the login page
+      redirect: "manual", // a redirect leads to the login page
       signal: AbortSignal.timeout(PATIENCE),
     });
     if (response.type === "opaqueredirect" || response.status === 403) {
@@ -47,7 +47,7 @@
         failures = 0;
         show(content);
       } else {
-        // Behind a load balancer: figures of two hosts never go into one chart.
+        // A load balancer chose another host. Never mix figures of two hosts in one chart.
         failures += 1;
         state = failures > 3 ? "elsewhere" : null;
         values = { host: content.host };
@@ -58,7 +58,7 @@
       values = { time: page.querySelector("[data-time]").textContent };
     }
     if (document.hidden) {
-      return; // the tab was left meanwhile, and says so
+      return; // the reader left the tab meanwhile, and the page says "paused"
     }
     if (state) {
       announce(state, values);
@@ -110,15 +110,15 @@
 
   function showRows(table, name, rows) {
     const body = table.tBodies[0];
-    const known = new Map([...body.rows].map((line) => [line.dataset.key, line]));
+    const old = new Map([...body.rows].map((line) => [line.dataset.key, line]));
     const template = page.querySelector(`template[data-row="${name}"]`);
     let before = null;
     for (const row of rows) {
-      let line = known.get(row.key);
-      known.delete(row.key);
+      let line = old.get(row.key);
+      old.delete(row.key);
       if (!line) {
         if (!template) {
-          continue; // a pool that the settings did not have when this page was loaded
+          continue; // a pool that was added to the settings after this page was loaded
         }
         line = template.content.firstElementChild.cloneNode(true);
         line.dataset.key = row.key;
@@ -132,13 +132,13 @@
       }
       before = line;
     }
-    for (const line of known.values()) {
+    for (const line of old.values()) {
       line.remove();
     }
   }
 
   function write(element, text) {
-    if (element.textContent !== text) { // or a selection in it would be lost
+    if (element.textContent !== text) { // writing the same text would drop the selection
       element.textContent = text;
     }
   }
@@ -188,15 +188,15 @@
     let line = "";
     let area = "";
     for (const run of runs(trace)) {
-      const way = run.map((point) => `${x(point)} ${y(point)}`).join("L");
-      line += `M${way}`;
-      area += `M${x(run[0])} ${HEIGHT}L${way}L${x(run.at(-1))} ${HEIGHT}Z`;
+      const points = run.map((point) => `${x(point)} ${y(point)}`).join("L");
+      line += `M${points}`;
+      area += `M${x(run[0])} ${HEIGHT}L${points}L${x(run.at(-1))} ${HEIGHT}Z`;
     }
     chart.children[0].setAttribute("d", area);
     chart.children[1].setAttribute("d", line);
   }
 
-  /* The parts of a trace without a gap. */
+  /* Split a trace at its gaps. */
   function runs(trace) {
     const found = [];
     trace.forEach((point, index) => {
