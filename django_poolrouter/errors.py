@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db.utils import OperationalError
+from django.utils.asyncio import async_unsafe
 
 from . import pooling
 
@@ -43,3 +44,16 @@ def public(error: pooling.PoolError) -> PoolError:
         if isinstance(error, kind.__bases__[1]):
             return kind(str(error))
     return PoolError(str(error))
+
+
+@async_unsafe
+def refuse_coroutines() -> None:
+    """Raise in a coroutine, as Django's ``ensure_connection()`` does.
+
+    For what uses no connection of Django's, or none yet: a block that let a coroutine in would
+    not contain the statements that it awaits, which run on another thread.
+
+    Raises:
+        SynchronousOnlyOperation: an event loop runs in this thread.
+
+    """

@@ -13,6 +13,7 @@ from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
 from .. import conf
+from ..errors import refuse_coroutines
 from ..process.registry import registry
 from ..process.replication_logs import HANGS
 from ..statements import failover
@@ -228,8 +229,8 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         try:
             self._close()
         finally:
+            self._begins_late = False
             if self.in_atomic_block:
-                self._begins_late = False
                 self.closed_in_transaction = self.needs_rollback = True
 
     def _close(self) -> None:
@@ -264,6 +265,8 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         return ErrorWatch(self)
 
     def close_if_unusable_or_obsolete(self) -> None:
+        if self._can_resume or self.in_atomic_block:  # Django has a connection then
+            refuse_coroutines()
         self._can_resume = False  # the request is over
         if self._lease is None or self.close_at is None or time.monotonic() < self.close_at:
             super().close_if_unusable_or_obsolete()

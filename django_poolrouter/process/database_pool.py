@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from django.db import Error, connections, transaction
 
 from .. import pooling, signals
-from ..errors import PoolExhausted, PoolTimeout, in_one_line, public
+from ..errors import PoolExhausted, PoolTimeout, in_one_line, public, refuse_coroutines
 from ..pooling import Connector, Lease, Page, Pool, PoolConfig, PoolStatus
 from ..pooling.entry import Entry
 from ..pooling.lifecycle import nothing
@@ -145,8 +145,16 @@ class DatabasePool:
         Raises:
             PoolError: no connection was available (see ``checkout``).
             django.db.Error: the database refused a new connection.
+            SynchronousOnlyOperation: called in a coroutine, whose event loop would wait.
 
         """
+        refuse_coroutines()
+        with self.lend(timeout) as raw:
+            yield raw
+
+    @contextmanager
+    def lend(self, timeout: float | None = None) -> Iterator[Any]:
+        """Lend a connection as ``connection`` does, in a coroutine too: for short questions."""
         if not self.is_pooled:
             with self._borrowed() as wrapper:
                 autocommit = wrapper.get_autocommit()

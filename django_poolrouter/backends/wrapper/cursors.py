@@ -139,11 +139,14 @@ class PooledSchemaEditor:
     """Keeps one lease from beginning to end: editors read and change the connection's state."""
 
     connection: LeasedCursors
+    atomic_migration: bool
 
     def __enter__(self) -> Any:
         self.connection.hold_for(self)
         try:
-            if self.connection.database_pool is not None:
+            # Django connects here too, and in no other case: elsewhere a coroutine may enter.
+            outermost = self.atomic_migration and not self.connection.in_atomic_block
+            if outermost and self.connection.database_pool is not None:
                 self.connection.ensure_connection()
             return super().__enter__()  # type: ignore[misc]
         except BaseException:
