@@ -360,7 +360,17 @@ def known_of_stock() -> dict[tuple[str, str], dict[str, Outcome]]:
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
-@pytest.mark.parametrize("hold", ["request", "transaction"])
+@pytest.mark.parametrize(
+    ("vendor", "hold"),
+    [
+        ("sqlite", "request"),
+        ("sqlite", "transaction"),
+        ("postgresql", "request"),
+        ("postgresql", "transaction"),
+        ("mariadb", "transaction"),
+    ],
+    indirect=["vendor"],
+)
 @pytest.mark.parametrize("state", STATES)
 def test_every_call__ends_as_on_the_stock_backend(
     state: str, hold: str, vendor: Vendor, use_databases: Any, known_of_stock: Any

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from threading import get_ident
 from typing import Any
 from weakref import ref
+
+from django.core.exceptions import SynchronousOnlyOperation
 
 from .state import WrapperState
 
@@ -139,15 +142,14 @@ class PooledSchemaEditor:
     """Keeps one lease from beginning to end: editors read and change the connection's state."""
 
     connection: LeasedCursors
-    atomic_migration: bool
 
     def __enter__(self) -> Any:
         self.connection.hold_for(self)
         try:
-            # Django connects here too, and in no other case: elsewhere a coroutine may enter.
-            outermost = self.atomic_migration and not self.connection.in_atomic_block
-            if outermost and self.connection.database_pool is not None:
-                self.connection.ensure_connection()
+            if self.connection.database_pool is not None:
+                # In a coroutine Django refuses below, if this editor begins a transaction.
+                with suppress(SynchronousOnlyOperation):
+                    self.connection.ensure_connection()
             return super().__enter__()  # type: ignore[misc]
         except BaseException:
             self.connection.let_go(self)
