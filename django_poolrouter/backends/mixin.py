@@ -75,14 +75,15 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         conf.check_backend(self.alias, type(self))
         return DjangoConnector(type(self), self.alias, settings, config)
 
-    def can_be_pooled(self) -> bool:
+    def can_be_pooled(self, settings: dict[str, Any]) -> bool:
         """Tell whether this is a real database, and not Django's no-database connection.
 
         An in-memory database of SQLite is gone when its connection closes.
         """
-        if self.settings_dict["NAME"] is None or self.alias == NO_DB_ALIAS:
+        if settings["NAME"] is None or self.alias == NO_DB_ALIAS:
             return False
-        return not (hasattr(self, "is_in_memory_db") and self.is_in_memory_db())
+        is_in_memory = getattr(self.creation, "is_in_memory_db", None)
+        return is_in_memory is None or not is_in_memory(settings["NAME"])
 
     def ensure_timezone(self) -> bool:
         """Replace all connections, so that they use the time zone that Django's tests set."""

@@ -14,11 +14,11 @@ import pytest
 from django.db import connection, connections
 from django.utils.connection import ConnectionDoesNotExist
 
-from django_poolrouter import pools
+from django_poolrouter import PoolManager, pools
 from django_poolrouter.process.registry import registry
 from tests.conftest import Vendor
 from tests.contract.numbers import SMALL, create_table
-from tests.doubles import eventually
+from tests.support.waiting import eventually
 
 # The settings that Django documents, by whether the server learns of them.
 REACHES_SERVER = {
@@ -91,13 +91,7 @@ def test_setting_that_reaches_the_server__has_a_pool_of_its_own(
     assert made() == 2
 
 
-UNKNOWN = ("SCHEMA", "Anything else")
-FAILS = pytest.mark.xfail(strict=True, reason="every key of the settings makes a pool")
-
-
-@pytest.mark.parametrize(
-    "key", [pytest.param(key, marks=FAILS) if key in UNKNOWN else key for key in STAYS_HERE]
-)
+@pytest.mark.parametrize("key", STAYS_HERE)
 def test_other_settings__share_the_pool(key: str, unreachable: None) -> None:
     first = connection.database_pool
     connection.settings_dict[key] = STAYS_HERE[key]
@@ -107,9 +101,6 @@ def test_other_settings__share_the_pool(key: str, unreachable: None) -> None:
     assert made() == 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="every key of the settings makes a pool: one for each tenant"
-)
 def test_sixty_tenants__are_served_by_one_small_pool(database: Vendor) -> None:
     """django-tenants writes the schema of the moment into the settings."""
     for number in range(60):
@@ -119,9 +110,6 @@ def test_sixty_tenants__are_served_by_one_small_pool(database: Vendor) -> None:
     assert pools["default"].status().open == 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="every key of the settings makes a pool: one for each tenant"
-)
 def test_change_of_tenant__does_not_ask_the_registry(
     unreachable: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,13 +122,11 @@ def test_change_of_tenant__does_not_ask_the_registry(
     assert asked == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="every key of the settings makes a pool: one for each tenant"
-)
 def test_identity_settings__of_the_backend_class_make_pools(
     database: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(type(connections["default"]), "identity_settings", ("WAREHOUSE",))
+    del connections["default"]
     found = []
     for name in ("small", "large", "small", None):
         connection.settings_dict["WAREHOUSE"] = name
@@ -149,7 +135,7 @@ def test_identity_settings__of_the_backend_class_make_pools(
     del connection.settings_dict["WAREHOUSE"]
     assert connection.database_pool is found[3]
     assert found[0] is found[2]
-    assert made() == 3
+    assert len({id(pool) for pool in found}) == 3
     assert [pool.status().open for pool in found] == [1, 1, 1, 1]
 
 
@@ -164,7 +150,8 @@ def test_connections__are_opened_with_the_settings_of_their_pool(
         return stock(self)
 
     stock = kind.get_connection_params
-    monkeypatch.setattr(kind, "identity_settings", ("WAREHOUSE",), raising=False)
+    monkeypatch.setattr(kind, "identity_settings", ("WAREHOUSE",))
+    del connections["default"]
     monkeypatch.setattr(kind, "get_connection_params", get_connection_params)
     connection.settings_dict["WAREHOUSE"] = "small"
     small = connection.database_pool
@@ -205,9 +192,6 @@ class Unsteady(dict[str, Any]):
             self._grow()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the settings are read twice, while another thread may change them"
-)
 def test_settings_that_grow_meanwhile__are_copied_at_once(unreachable: None) -> None:
     wrapper = connections["default"]
     wrapper.settings_dict["OPTIONS"] = Unsteady(wrapper.settings_dict["OPTIONS"], one=1, two=2)
@@ -215,9 +199,6 @@ def test_settings_that_grow_meanwhile__are_copied_at_once(unreachable: None) -> 
     assert wrapper.database_pool is not None
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the settings are read twice, while another thread may change them"
-)
 def test_pool_is_found__by_one_look_at_the_settings(
     vendor: Vendor, use_databases: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,9 +221,6 @@ def test_pool_is_found__by_one_look_at_the_settings(
     assert handle.pool is wrapper.database_pool
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the settings are read twice, while another thread may change them"
-)
 def test_threads_of_many_tenants__share_one_pool(database: Vendor) -> None:
     """All wrappers of an alias have one settings_dict, and each thread writes into it."""
     settings = connections["default"].settings_dict
@@ -298,26 +276,17 @@ def opened(*them: Any) -> list[int]:
     return [pool.status().open for pool in them]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="dispose() and clear() reach the pool of the present settings alone"
-)
 def test_dispose__ends_the_pools_of_earlier_settings_too(renamed: Any) -> None:
     assert opened(*renamed) == [1, 1]
     pools["default"].dispose()
     assert opened(*renamed) == [0, 0]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="dispose() and clear() reach the pool of the present settings alone"
-)
 def test_dispose__of_a_pool_kept_from_before_ends_that_of_now_too(renamed: Any) -> None:
     renamed[0].dispose()
     assert opened(*renamed) == [0, 0]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="dispose() and clear() reach the pool of the present settings alone"
-)
 def test_dispose__closes_leased_connections_of_earlier_settings_at_checkin(renamed: Any) -> None:
     first, second = renamed
     with first.connection():
@@ -326,17 +295,11 @@ def test_dispose__closes_leased_connections_of_earlier_settings_at_checkin(renam
     assert opened(*renamed) == [0, 0]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="dispose() and clear() reach the pool of the present settings alone"
-)
 def test_clear__replaces_the_connections_of_earlier_settings_too(renamed: Any) -> None:
     pools["default"].clear()
     assert opened(*renamed) == [0, 0]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="dispose() and clear() reach the pool of the present settings alone"
-)
 def test_dispose__reaches_the_pools_of_an_alias_that_is_not_pooled_any_more(renamed: Any) -> None:
     connection.settings_dict["OPTIONS"] = {
         **connection.settings_dict["OPTIONS"],
@@ -358,6 +321,16 @@ def test_dispose__leaves_other_aliases_alone(vendor: Vendor, use_databases: Any)
     query("other")
     pools["default"].dispose()
     assert opened(pools["default"], pools["other"]) == [0, 1]
+
+
+def test_dispose__waits_for_no_thread_that_makes_a_pool(renamed: Any) -> None:
+    """The handler of a signal disposes of all pools, whatever the signal interrupted."""
+    with registry._lock:
+        thread = threading.Thread(target=PoolManager.cleanup_all)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive()
+    assert opened(*renamed) == [0, 0]
 
 
 # -- aliases that come and go -----------------------------------------------------------------
@@ -389,7 +362,6 @@ def left_behind(vendor: Vendor, tmp_path: Path) -> Callable[[], int]:
     return count
 
 
-@pytest.mark.xfail(strict=True, reason="the pool of an alias that is in no settings stays for ever")
 def test_alias_for_one_block__leaves_nothing_open(
     vendor: Vendor, use_databases: Any, left_behind: Callable[[], int]
 ) -> None:
@@ -407,10 +379,8 @@ def test_alias_for_one_block__leaves_nothing_open(
     gc.collect()
     assert opened(*kept) == [0] * len(kept)
     assert eventually(lambda: left_behind() == 0)
-    assert made() == 1 or vendor.name == "sqlite"
 
 
-@pytest.mark.xfail(strict=True, reason="the pool of an alias that is in no settings stays for ever")
 def test_alias_taken_out_of_the_settings__is_closed_when_the_next_pool_is_made(
     vendor: Vendor, use_databases: Any
 ) -> None:
