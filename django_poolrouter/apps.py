@@ -1,4 +1,4 @@
-"""The app: what is switched on when Django starts."""
+"""The app configuration: it sets up the package when Django starts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PoolRouterConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the checks, watch statements, mirror replicas, publish figures."""
+        """Register the checks, record statements, mirror replicas and publish figures."""
         checks.register(check_settings)
         checks.register(check_labels, checks.Tags.models)
         checks.register(check_relations, checks.Tags.models)
@@ -36,9 +36,10 @@ class PoolRouterConfig(AppConfig):
 
 
 def watch_other_engines() -> None:
-    """Have statements on engines that are not ours recorded, if any is in a cluster.
+    """Record statements on engines that are not ours, if a cluster with replicas has one.
 
-    Only then: a signal with a receiver costs a fifth of a checkout, with one of our own.
+    If no cluster has one, no receiver is connected.  Our own backends send the signal too, and a
+    receiver would cost a fifth of each checkout.
     """
     if conf.has_other_engines():
         connection_created.connect(record_statements, dispatch_uid="django_poolrouter")
@@ -47,9 +48,9 @@ def watch_other_engines() -> None:
 
 
 def mirror_replicas() -> None:
-    """Make each replica a test mirror of its primary, where the user said nothing else.
+    """Make each replica a test mirror of its primary, unless its settings name a mirror.
 
-    Without that a test run would try to create a test database on a read-only server.
+    Otherwise a test run would try to create a test database on a read-only server.
     """
     for cluster in conf.clusters_or_none() or ():
         for replica in cluster.replicas:

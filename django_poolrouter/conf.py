@@ -1,7 +1,7 @@
 """The only reader of this package's settings.
 
-Settings are parsed once into frozen objects; what is parsed is forgotten when a test
-overrides POOLROUTER or DATABASES.
+Settings are parsed once into frozen objects.  They are parsed again after a test overrides
+POOLROUTER or DATABASES.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from .drivers.driver import Driver
 
 TEST_MIRROR = "IS_TEST_MIRROR"
-"""Stands in the settings of an alias while tests run, if it is a mirror then."""
-# What POOLROUTER may have; profiles and routing are parsed each by itself.
+"""A key in the settings of an alias while tests run and the alias is a mirror."""
+# The keys of POOLROUTER.  Profiles and routing have their own parsers.
 CHECKS: Mapping[str, validation.Check] = {
     "PROFILES": lambda value: value,
     "ROUTING": lambda value: value,
@@ -57,10 +57,10 @@ def databases() -> Mapping[str, Mapping[str, Any]]:
 
 @lru_cache
 def backend(engine: str) -> type[BaseDatabaseWrapper] | None:
-    """Return the wrapper class of an ENGINE if it pools, be it ours or a subclass; else None."""
+    """Return the wrapper class of an ENGINE if it is one of our backends, else None."""
     try:
         wrapper = load_backend(engine).DatabaseWrapper
-    except (ImportError, ImproperlyConfigured):  # Django tells, when it is used
+    except (ImportError, ImproperlyConfigured):  # Django reports it when the alias is used
         return None
     return wrapper if hasattr(wrapper, "database_pool") else None
 
@@ -69,11 +69,11 @@ def pool_config(alias: str, database: Mapping[str, Any]) -> PoolConfig | None:
     """Return how a database is pooled; None if it is not.
 
     Raises:
-        ConfigError: with one problem for each thing that is wrong.
+        ConfigError: with one problem for each mistake.
 
     """
     value = database["OPTIONS"].get("pool")
-    if value is False or value == "false":  # the latter from a URL
+    if value is False or value == "false":  # a URL can only hold the text
         return None
     where = f"DATABASES[{alias!r}]['OPTIONS']['pool']"
     problems: list[Problem] = []
@@ -104,7 +104,7 @@ def pool_config_or_none(alias: str, database: Mapping[str, Any]) -> PoolConfig |
 
 @lru_cache(maxsize=1)
 def profiles() -> Mapping[str, Mapping[str, Any]]:
-    """Return all profiles, each with all its options; raises ConfigError."""
+    """Return all profiles, each with all its options; raise ConfigError if one is wrong."""
     problems = _own_problems()
     found = _collect(lambda: parse_profiles(_poolrouter().get("PROFILES", {})), problems)
     if problems or found is None:
@@ -114,7 +114,7 @@ def profiles() -> Mapping[str, Mapping[str, Any]]:
 
 @lru_cache(maxsize=1)
 def clusters() -> tuple[ClusterConfig, ...]:
-    """Return the clusters; raises ConfigError."""
+    """Return the clusters; raise ConfigError if the settings are wrong."""
     used = {a: d for a, d in databases().items() if d["ENGINE"] != "django.db.backends.dummy"}
     entries = {alias: database.get("ROUTER", {}) for alias, database in used.items()}
     problems = _own_problems()
@@ -137,17 +137,25 @@ def clusters_or_none() -> tuple[ClusterConfig, ...] | None:
 
 
 def replica(alias: str) -> ReplicaConfig | None:
-    """Return how an alias is configured as a replica; None if it is none; raises ConfigError."""
+    """Return the settings of a replica; None if the alias is not a replica.
+
+    Raises:
+        ConfigError: the settings are wrong.
+
+    """
     found = (replica for cluster in clusters() for replica in cluster.replicas)
     return next((replica for replica in found if replica.alias == alias), None)
 
 
 def is_read_only(alias: str, database: Mapping[str, Any]) -> bool:
-    """Tell whether sessions of a database refuse writes, as those of replicas do.
+    """Tell whether the sessions of a database refuse writes, as replicas do by default.
 
     Args:
-        alias: of the database.
-        database: its settings as they are now: a test mirror takes writes.
+        alias: the alias of the database.
+        database: its current settings.  They say whether it is a test mirror, which takes writes.
+
+    Raises:
+        ConfigError: the settings are wrong.
 
     """
     config = replica(alias)
@@ -156,14 +164,14 @@ def is_read_only(alias: str, database: Mapping[str, Any]) -> bool:
 
 @lru_cache(maxsize=1)
 def store() -> Any:
-    """Return what remembers users' writes between requests; raises ConfigError."""
+    """Return the store for users' writes; raise ConfigError if it cannot be loaded."""
     routing = _poolrouter().get("ROUTING", {})
     chosen = routing.get("STORE", "cookie") if isinstance(routing, Mapping) else "cookie"
     return load(STORES.get(chosen, chosen), "POOLROUTER['ROUTING']['STORE']")()
 
 
 def cookie_attributes() -> dict[str, Any]:
-    """Return to whom browsers shall send our cookies: to those that get the session's."""
+    """Return cookie attributes: the same domain, path and flags as the session cookie."""
     return {
         "domain": settings.SESSION_COOKIE_DOMAIN,
         "path": settings.SESSION_COOKIE_PATH,
@@ -173,7 +181,7 @@ def cookie_attributes() -> dict[str, Any]:
 
 
 def has_servers(cluster: ClusterConfig) -> bool:
-    """Tell whether all databases of a cluster are pooled ones with servers to look after."""
+    """Tell whether all databases of a cluster have an engine that pools, and a server."""
     return all(has_server(databases()[alias]) for alias in cluster.aliases)
 
 
@@ -184,7 +192,7 @@ def has_server(database: Mapping[str, Any]) -> bool:
 
 
 def tells_positions(cluster: ClusterConfig) -> bool:
-    """Tell whether the databases of a cluster are of a kind that has positions."""
+    """Tell whether all databases of a cluster can report positions."""
     return all(driver is not None and driver.tells_positions for driver in _drivers(cluster))
 
 
@@ -204,17 +212,17 @@ def _driver(database: Mapping[str, Any]) -> type[Driver] | None:
 
 
 def balancer(cluster: ClusterConfig) -> Balancer:
-    """Return the function that chooses among the cluster's replicas; raises ConfigError."""
+    """Return the cluster's balancer; raise ConfigError if it cannot be loaded."""
     if isinstance(cluster.balancer, str) and cluster.balancer in BALANCERS:
         return BALANCERS[cluster.balancer]
     return load(cluster.balancer, cluster.balancer_place)
 
 
 def load(value: Any, where: str) -> Callable[..., Any]:
-    """Return the callable that a dotted path names; raises ConfigError."""
+    """Return the callable that a dotted path names; raise ConfigError if there is none."""
     try:
         found = import_string(value) if isinstance(value, str) else value
-    except Exception as error:  # what a module does when it is imported may fail in any way
+    except Exception as error:  # a module may raise any exception when it is imported
         raise ConfigError(Problem(where, f"cannot import {value!r}: {error}.")) from error
     if not callable(found):
         raise ConfigError(Problem(where, f"{value!r} is not callable."))
@@ -227,7 +235,7 @@ def callable_path(value: Any) -> bool:
 
 
 def namespace() -> str:
-    """Return what tells this project's processes from those of others on the host."""
+    """Return the name that tells this project's processes from others on the host."""
     chosen = _poolrouter().get("NAMESPACE")
     if chosen:
         return str(chosen)
@@ -235,7 +243,7 @@ def namespace() -> str:
 
 
 def runtime_dir() -> str | None:
-    """Return the folder for the status of processes, if the settings name one."""
+    """Return the folder for the boards of processes; None if the settings name none."""
     chosen = _poolrouter().get("RUNTIME_DIR")
     return str(chosen) if chosen else None
 
@@ -253,12 +261,12 @@ def problems() -> list[Problem]:
     for alias, database in databases().items():
         if backend(database["ENGINE"]):
             _collect(lambda a=alias, d=database: pool_config(a, d), found)  # type: ignore[misc]
-    # Each once: a wrong profile is in the way of every pool.
+    # Report each problem once: a wrong profile makes every pool fail.
     return list(dict.fromkeys(found))
 
 
 def improperly(error: ConfigError) -> ImproperlyConfigured:
-    """Return the error as Django's, for those who start without running the checks."""
+    """Return the error as Django's own, for processes that run no system checks."""
     return ImproperlyConfigured(str(error))
 
 

@@ -1,6 +1,6 @@
-"""Jobs: each runs in a scope of its own, which may know what its sender wrote.
+"""Runs each job in a scope of its own, which may know what its sender wrote.
 
-The plug-ins for task queues are made of this.
+The plug-ins for task queues are built on this module.
 """
 
 from __future__ import annotations
@@ -15,32 +15,37 @@ from .routing import carry, current_scope, scope
 from .statements.transactions import in_transaction_on
 
 READS = ("wait", "primary", "any")
-"""Where a job reads: "wait": from replicas that show what its sender wrote, else from the
-primary; "primary": there; "any": from any replica, for jobs that do not mind old rows."""
+"""Where a job reads.
+
+- "wait": from replicas that have what its sender wrote, else from the primary.
+- "primary": from the primary.
+- "any": from any replica, for jobs that may read old rows.
+"""
 
 
 def carried() -> dict[str, Any]:
-    """Return what a job must know of the current scope, as JSON can hold it; empty if nothing.
+    """Return what a job must know about the current scope; empty if there is nothing to know.
 
-    A transaction that still goes on pins from now on, be it that it wrote nothing yet.
+    The result is a mapping that JSON can hold.  An open transaction pins from now on, even if it
+    has not written yet.
     """
     return carry.pack(current_scope(), registry.topology.clusters.values(), in_transaction_on)
 
 
 @contextmanager
 def job_scope(brought: object, reads: str = "wait") -> Iterator[None]:
-    """Run a job in its scope.
+    """Run a job in a scope of its own.
 
-    What it wrote counts for the scope around it, too: a job may be run by its sender, at once.
+    Its writes count for the scope around it too, because a sender may run its job at once.
 
     Args:
-        brought: what ``carried()`` returned where the job was sent, or None.
-        reads: one of READS; anything else counts as "primary".
+        brought: the result of ``carried()`` where the job was sent, or None.
+        reads: one of READS; any other value counts as "primary".
 
     """
-    known = brought if reads == "wait" else None
+    to_unpack = brought if reads == "wait" else None
     clusters, outer = registry.topology.clusters, current_scope()
-    with scope(carry.unpack(known, clusters)) as entered:
+    with scope(carry.unpack(to_unpack, clusters)) as entered:
         try:
             with nullcontext() if reads in ("wait", "any") else using_primary():
                 yield
@@ -50,7 +55,7 @@ def job_scope(brought: object, reads: str = "wait") -> Iterator[None]:
 
 
 def check_reads(reads: object) -> str:
-    """Return the policy, or raise ValueError that names those there are."""
+    """Return the value if it is one of READS; otherwise raise ValueError, which lists them."""
     if reads not in READS:
         raise ValueError(f"reads must be one of {', '.join(map(repr, READS))}, not {reads!r}.")
     return str(reads)

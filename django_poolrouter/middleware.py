@@ -1,4 +1,4 @@
-"""One scope for each request, and what it wrote known to the user's next one."""
+"""Gives each request a scope, and carries what it wrote to the user's next request."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ GetResponse = Callable[[HttpRequest], Response | Awaitable[Response]]
 class RoutingMiddleware:
     """Opens a scope for each request; put it near the top of MIDDLEWARE, once.
 
-    What a request wrote is remembered in the store, by default signed cookies, so that the
-    user's next requests, in whatever process, read from a replica that has it, or from the
-    primary.
+    The store remembers what a request wrote.  By default it uses signed cookies.  The user's next
+    requests, in any process, then read from a replica that has it, or from the primary.
     """
 
     sync_capable = True
@@ -41,7 +40,7 @@ class RoutingMiddleware:
         except ConfigError as error:
             raise conf.improperly(error) from None
         if self._store.after_authentication:
-            # Only then: under ASGI Django runs it in another thread, for each request.
+            # Only if it is needed: under ASGI Django runs it in a thread for each request.
             self.process_view = self._load_late
 
     def __call__(self, request: HttpRequest) -> Response | Awaitable[Response]:
@@ -62,19 +61,21 @@ class RoutingMiddleware:
         return _stream_in(entered, response)
 
     def _begin(self, request: HttpRequest) -> Scope:
-        """Return a scope that knows what the request brought along."""
+        """Return a scope that knows what the user wrote before, unless that is loaded late."""
         late = self._store.after_authentication
         brought = None if late else self._store.load(request)
         return carry.unpack(brought, registry.topology.clusters)
 
     def _load_late(self, request: HttpRequest, *view: Any) -> None:
-        """Let the request's scope know what was kept for the user."""
-        with using_primary():  # a session whose user has an old password there is ended
+        """Add to the request's scope what the user wrote before."""
+        # This may load the user.  Django ends the session of a user whose password differs, and
+        # a replica may still have the old password.
+        with using_primary():
             brought = self._store.load(request)
         carry.unpack(brought, registry.topology.clusters, current_scope())
 
     def _remember(self, request: HttpRequest, response: Response, entered: Scope) -> None:
-        """Keep what the scope wrote; asks the primaries."""
+        """Save what the scope wrote in the store; this asks the primaries."""
         clusters = registry.topology.clusters.values()
         carried = carry.pack(entered, [c for c in clusters if c.primary in entered.wrote])
         if carried:
@@ -82,7 +83,7 @@ class RoutingMiddleware:
 
 
 def _stream_in(entered: Scope, response: Response) -> Response:
-    """Have the content of a streaming response produced in the scope."""
+    """Produce the content of a streaming response in the scope."""
     if response.streaming and getattr(response, "file_to_stream", None) is None:
         stream = cast("StreamingHttpResponse", response)
         produce: Any = aiterate_in if stream.is_async else iterate_in

@@ -1,4 +1,4 @@
-"""Django's database router, and the blocks that overrule it."""
+"""The database router for Django, and the blocks that overrule it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .errors import ReplicaUnavailable
 from .process.registry import registry
 from .routing import Cluster, Decision, NoReplica, Topology, Using, current_scope, reasons
 from .routing.using import Wish
-from .statements.decision_log import somebody_listens, tell
+from .statements.decision_log import announce, has_listeners
 from .statements.transactions import in_transaction_on
 
 P = ParamSpec("P")
@@ -22,7 +22,7 @@ T = TypeVar("T")
 class PoolRouter:
     """Sends writes to the primary of a model's cluster and reads to its replicas.
 
-    It decides from what this process knows, and never connects or queries.
+    It decides from what this process knows.  It never connects and never runs a query.
     """
 
     def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
@@ -33,8 +33,8 @@ class PoolRouter:
             raise ReplicaUnavailable(str(error)) from None
         if decision is None:
             return None
-        if somebody_listens():
-            tell(f"read of {_label(model)}", decision)
+        if has_listeners():
+            announce(f"read of {_label(model)}", decision)
         return decision.alias
 
     def db_for_write(self, model: type[Model], **hints: Any) -> str | None:
@@ -43,12 +43,12 @@ class PoolRouter:
         if decision is None:
             return None
         if decision.reason is reasons.WRITE_OF_A_COPY and hints["instance"].__class__ is model:
-            # save() asks where to write, and compares that with where the object came from:
-            # only if they are the same does it leave out the columns that were not loaded.
-            # Else it would read them from a replica, and write them over newer ones.
+            # save() compares the alias to write to with the one that the object came from.  It
+            # leaves out deferred fields only if they are the same.  Otherwise it would read these
+            # fields from a replica and overwrite newer values on the primary.
             hints["instance"]._state.db = decision.alias
-        if somebody_listens():
-            tell(f"write of {_label(model)}", decision)
+        if has_listeners():
+            announce(f"write of {_label(model)}", decision)
         return decision.alias
 
     def allow_relation(self, obj1: Model, obj2: Model, **hints: Any) -> bool | None:
@@ -80,7 +80,7 @@ class PoolRouter:
         """Return where a read would go and why; None for a model of no cluster.
 
         Raises:
-            NoReplica: none may be read, and FALLBACK is "error".
+            NoReplica: no replica may be read, and FALLBACK is "error".
 
         """
         return _decide_read(model, hints)
@@ -103,9 +103,16 @@ def using_primary(using: Callable[P, T]) -> Callable[P, T]: ...
 @overload
 def using_primary(using: str | None = None) -> Using: ...
 def using_primary(using: Any = None) -> Any:
-    """Send reads to the primary: of one cluster, named by its primary's alias, or of all.
+    """Send reads to the primary, for one cluster or for all.
 
-    A context manager and a decorator, for sync and async code, bare or called.
+    It is a context manager and a decorator, for sync and async code, bare or called.
+
+    Args:
+        using: the alias of one cluster's primary, or None for all clusters.
+
+    Raises:
+        ValueError: at the start of the block, if no cluster has this primary.
+
     """
     return _using("primary", using)
 
@@ -117,7 +124,14 @@ def using_replica(using: str | None = None) -> Using: ...
 def using_replica(using: Any = None) -> Any:
     """Send reads to a replica, even after a write and inside a transaction.
 
-    A context manager and a decorator, for sync and async code, bare or called.
+    It is a context manager and a decorator, for sync and async code, bare or called.
+
+    Args:
+        using: the alias of one cluster's primary, or None for all clusters.
+
+    Raises:
+        ValueError: at the start of the block, if no cluster has this primary.
+
     """
     return _using("replica", using)
 
@@ -132,7 +146,7 @@ def _check_primary(alias: str) -> None:
     primaries = registry.topology.clusters
     if alias not in primaries:
         known = ", ".join(map(repr, primaries))
-        raise ValueError(f"No cluster has {alias!r} as its primary; there are {known}.")
+        raise ValueError(f"No cluster has {alias!r} as its primary. The primaries are {known}.")
 
 
 def _decide_read(model: type[Model], hints: dict[str, Any]) -> Decision | None:
@@ -140,10 +154,10 @@ def _decide_read(model: type[Model], hints: dict[str, Any]) -> Decision | None:
     instance = hints.get("instance")
     if instance is not None and _is_foreign(instance, topology):
         return None
-    cluster, kept = topology.homes.get(model) or _home(model, topology)
+    cluster, is_always_primary = topology.homes.get(model) or _home(model, topology)
     if cluster is None:
         return None
-    if kept:
+    if is_always_primary:
         return cluster.always_primary
     if instance is not None and model in _generic_targets(instance.__class__):
         return cluster.generic
@@ -160,7 +174,7 @@ def _cluster_of(instance: Model, topology: Topology) -> Cluster | None:
     alias = instance._state.db
     if alias is not None:
         return topology.by_alias.get(alias)
-    return owner(instance.__class__, topology)  # request.user is wrapped lazily
+    return owner(instance.__class__, topology)  # not type(): request.user is a lazy wrapper
 
 
 def owner(model: type[Model], topology: Topology) -> Cluster | None:
@@ -169,25 +183,26 @@ def owner(model: type[Model], topology: Topology) -> Cluster | None:
 
 
 def _home(model: type[Model], topology: Topology) -> tuple[Cluster | None, bool]:
-    """Return the cluster that has a model's table, and whether it keeps reads from replicas."""
+    """Return the cluster that has a model's table, and whether all reads go to its primary."""
     home = topology.homes.get(model)
     if home is None:
         table = _table(model)
         cluster = topology.owner(*table)
         home = cluster, cluster is not None and cluster.is_always_primary(*table)
-        # Not the models of migrations' states, of which there are many and for a moment.
+        # The models of migration states are not kept: they are many, and used only briefly.
         if model.__module__ != "__fake__":
             topology.homes[model] = home
     return home
 
 
 def _table(model: type[Model]) -> tuple[str, str]:
-    """Return app label and name of the model that has a model's table.
+    """Return the app label and name of the model that decides where a model's table is.
 
-    The table of a many-to-many relation lies beside that of the model which declares it,
-    and a proxy has the table of its model, whatever their own names are.
+    The table of a many-to-many relation is where the table of the declaring model is.  A proxy
+    uses the table of its concrete model.  The names of the relation's model and of the proxy do
+    not matter.
     """
-    # The database cache asks with a class of its own, which knows nothing of these.
+    # The database cache passes a class of its own, which lacks these attributes.
     model = getattr(model._meta, "auto_created", None) or model
     meta = (getattr(model._meta, "concrete_model", None) or model)._meta
     return meta.app_label, meta.model_name or ""
@@ -197,13 +212,13 @@ def _table(model: type[Model]) -> tuple[str, str]:
 def _generic_targets(model: type[Model]) -> frozenset[type[Model]]:
     """Return the models that a model's generic relations lead to.
 
-    Their managers take the answer to ``db_for_read`` for their writes too.
+    Their managers use the answer of ``db_for_read`` for writes too.
     """
-    # Known by its form: to import GenericRelation, an app must be installed.
+    # Recognized by attributes: GenericRelation can only be imported if its app is installed.
     fields = model._meta.private_fields
     return frozenset(field.related_model for field in fields if field.one_to_many)
 
 
 def _label(model: type[Model]) -> str:
-    # The database cache asks with a class of its own, which has none.
+    # The database cache passes a class of its own, which has no label.
     return str(getattr(model._meta, "label", model._meta.app_label))

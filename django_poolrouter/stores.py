@@ -1,10 +1,12 @@
-"""Where what a user wrote is remembered from one request to the next.
+"""Stores remember what a user wrote, from one request to the next.
 
-A store has two methods: ``save(request, response, carried)`` keeps a small mapping that JSON
-can hold, beside what was saved for the same user before, as ``carry.merge`` joins them; and
-``load(request)`` returns the whole, or None.
-Its ``after_authentication`` says whether ``load`` needs to know the user: it is then called
-right before the view, and reads of earlier middleware may miss the user's writes.
+A store has two methods and one attribute:
+
+- ``save(request, response, carried)`` saves a small mapping that JSON can hold.  It must not
+  replace what was saved for the same user before: ``carry.merge`` joins both.
+- ``load(request)`` returns all that was saved, or None.
+- ``after_authentication`` says whether ``load`` needs to know the user.  If so, it is called right
+  before the view, and reads of earlier middleware may miss the user's writes.
 """
 
 from __future__ import annotations
@@ -35,19 +37,19 @@ class Store(Protocol):
     after_authentication: bool
 
     def load(self, request: HttpRequest) -> object:
-        """Return what was kept for the user; anything, it is not trusted."""
+        """Return what was saved for the user.  It may be any value, because it is not trusted."""
 
     def save(
         self, request: HttpRequest, response: HttpResponseBase, carried: dict[str, Any]
     ) -> None:
-        """Keep what the request wrote for ``carry.seconds_left(carried)`` seconds."""
+        """Save what the request wrote, for ``carry.seconds_left(carried)`` seconds."""
 
 
 class _Timed:
-    """A store that keeps things for a time.
+    """A store whose contents expire.
 
     Args:
-        wall_clock: seconds since the epoch.
+        wall_clock: returns the Unix time in seconds.
 
     """
 
@@ -55,21 +57,22 @@ class _Timed:
         self._wall_clock = wall_clock
 
     def _lifetime(self, carried: dict[str, Any]) -> int:
-        """Return for how many seconds something is worth keeping."""
+        """Return for how many whole seconds to keep a mapping."""
         return math.ceil(carry.seconds_left(carried, self._wall_clock))
 
 
 class CookieStore(_Timed):
-    """Signed cookies: they work for anonymous users and over any number of hosts.
+    """Signed cookies, which work for anonymous users and with any number of hosts.
 
-    One for each cluster, so that browsers keep them all, and responses that come in another
-    order than they were made take nothing of another cluster back.
+    Each cluster has its own cookie, so that each stays small enough for browsers to keep.
+    Responses may arrive in another order than they were made.  With one cookie for all, an older
+    response could overwrite what a newer one carries for another cluster.
     """
 
     after_authentication = False
 
     def load(self, request: HttpRequest) -> dict[str, Any]:
-        """Return what the cookies carry; those that we did not write are left out."""
+        """Return what our cookies carry; ignore cookies that we did not write."""
         cookies = request.COOKIES.items()
         return carry.merge(*(_loads(value) for name, value in cookies if name.startswith(COOKIE)))
 
@@ -94,29 +97,28 @@ def _loads(value: str) -> object:
     try:
         return signing.loads(value, salt=SALT)
     except (signing.BadSignature, ValueError, zlib.error):
-        # All but the first mean that it was signed with our key and is not ours.
+        # All but BadSignature mean that it was signed with our key, but is not one of ours.
         return None
 
 
 class CacheStore(_Timed):
-    """Django's cache, by the user's id and by the Authorization header.
+    """Django's cache, with keys for the user's id and for the Authorization header.
 
-    For clients that keep no cookies, and for users with several devices.  The cache must be
-    one that all processes share.  Requests of one user that end within the same moment, the
-    time of one question to the cache, may still hide each other's writes: it cannot compare
-    and set.
+    Use it for clients that keep no cookies, and for users with several devices.  All processes
+    must share the cache.  If two requests of one user end within one round trip to the cache, one
+    may hide the writes of the other, because the cache cannot compare and set.
     """
 
     after_authentication = True
 
     def load(self, request: HttpRequest) -> dict[str, Any]:
-        """Return what is kept for the user and for the header."""
+        """Return what was saved for the user and for the header."""
         return carry.merge(*cache.get_many(self._keys(request)).values())
 
     def save(
         self, request: HttpRequest, response: HttpResponseBase, carried: dict[str, Any]
     ) -> None:
-        """Keep it under all that this client may be known by next time."""
+        """Save it under every key that the client's next request may have."""
         keys = self._keys(request)
         merged = carry.merge(carried, *cache.get_many(keys).values())
         cache.set_many(dict.fromkeys(keys, merged), self._lifetime(merged))
@@ -128,7 +130,7 @@ class CacheStore(_Timed):
             keys.append(f"poolrouter:user:{user.pk}")
         header = request.headers.get("Authorization")
         if header:
-            # The header is a secret, and caches are read by many.
+            # The header is a secret, and many programs may read the cache.
             digest = salted_hmac("django_poolrouter.stores", header, algorithm="sha256")
             keys.append(f"poolrouter:client:{digest.hexdigest()[:32]}")
         return keys

@@ -1,4 +1,4 @@
-"""For the tests of a project: where its queries go."""
+"""An assertion for the tests of a project: ``assert_routed_to`` checks where queries go."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ class Query:
 
 @contextmanager
 def assert_routed_to(*aliases: str) -> Iterator[list[Query]]:
-    """Assert that queries run in the block, and all of them on one of the aliases.
+    """Assert that queries run in the block, and that each runs on one of the aliases.
 
-    The block is routed as in production, in a scope of its own: the transaction that
-    ``TestCase`` wraps around a test does not count, nor does what was written before.
-    Gives the list of the queries that ran.
+    The block is routed as in production, in a scope of its own.  Earlier writes do not count.
+    The transaction that ``TestCase`` wraps around a test does not count either.  The block gets
+    the list of the queries that ran.
 
     Raises:
         ValueError: an alias is not configured.
-        AssertionError: says for each query where it went, and why.
+        AssertionError: no query ran, or one ran on another alias.  The message says where each
+            query went, and why.
 
     """
     for alias in aliases:
@@ -60,8 +61,8 @@ def assert_routed_to(*aliases: str) -> Iterator[list[Query]]:
     astray = [query for query in ran if query.alias not in aliases]
     if astray:
         lines = [f"{'!' if query in astray else ' '} {query}" for query in ran]
-        told = f"{len(astray)} of {len(ran)} queries did not go to {wanted}:"
-        raise AssertionError("\n".join([told, *lines]))
+        summary = f"{len(astray)} of {len(ran)} queries did not go to {wanted}:"
+        raise AssertionError("\n".join([summary, *lines]))
 
 
 @contextmanager
@@ -94,7 +95,7 @@ def _watched(ran: list[Query]) -> Iterator[None]:
 
 @contextmanager
 def _reasons() -> Iterator[dict[str, str]]:
-    """Give the last reason for each alias."""
+    """Collect the newest reason for each alias."""
     reasons: dict[str, str] = {}
 
     def note(decision: Decision, **kwargs: Any) -> None:

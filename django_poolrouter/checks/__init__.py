@@ -1,4 +1,4 @@
-"""System checks: what ``manage.py check`` says of the settings.
+"""System checks: what ``manage.py check`` says about the settings.
 
 Only ``apps`` may import this room.
 """

@@ -1,4 +1,4 @@
-"""System checks of how pools fit what runs them: threads, middleware, servers, folders."""
+"""System checks of threads, middleware, shared databases, other pools and folders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..pooling.config import CHECKS
 from ..routing import ClusterConfig
 from . import project
 
-# What reads the database in its own middleware, with the user's writes of the last request.
+# Middleware whose reads must see what the user wrote in an earlier request.
 READERS = (
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -30,11 +30,11 @@ OURS = {"profile", *CHECKS} - {"reset", "max_idle", "max_waiting"}
 def check_deployment(
     clusters: tuple[ClusterConfig, ...], middleware: str
 ) -> Iterator[CheckMessage]:
-    """Report what is doubtful, as warnings."""
+    """Yield a warning for each doubtful setting."""
     configs = dict(_configs())
     yield from _check_threads(configs)
     if any(cluster.replicas for cluster in clusters):
-        yield from _check_place(middleware)
+        yield from _check_middleware_order(middleware)
     yield from _check_servers(configs)
     yield from _check_foreign_pools()
     yield from _check_folder()
@@ -57,16 +57,16 @@ def _check_threads(configs: Mapping[str, PoolConfig]) -> Iterator[CheckMessage]:
                     f"{source} runs {threads} threads in a process, and pool {alias!r} has "
                     f"{config.max} connections at most (pool_size {config.pool_size} + "
                     f"max_overflow {config.max_overflow}).",
-                    hint="Use fewer threads, or a pool that has a connection for each.",
+                    hint="Use fewer threads, or raise pool_size or max_overflow.",
                     id="poolrouter.W020",
                 )
 
 
 def _gunicorns_threads() -> dict[str, int]:
-    """Return the threads of gunicorn's workers, by what says so.
+    """Return the number of threads of gunicorn's workers, by the place that sets it.
 
-    The environment wins, then the file that gunicorn reads of itself; that is not run here,
-    so a number that it computes is not known.
+    The environment wins over the file that gunicorn reads by default.  The file is not run here,
+    so only a plain number is found.
     """
     words = os.environ.get("GUNICORN_CMD_ARGS", "").replace("=", " ").split()
     for name, value in pairwise(words):
@@ -83,7 +83,7 @@ def _gunicorns_threads() -> dict[str, int]:
     return {}
 
 
-def _check_place(middleware: str) -> Iterator[CheckMessage]:
+def _check_middleware_order(middleware: str) -> Iterator[CheckMessage]:
     places = project.middleware_places(middleware)
     before = [
         path
@@ -94,7 +94,7 @@ def _check_place(middleware: str) -> Iterator[CheckMessage]:
         what = f"after {before[0]!r}" if before else "more than once"
         yield Warning(
             f"MIDDLEWARE has {middleware!r} {what}.",
-            hint="Have it once, near the top: what runs before it does not see what the user "
+            hint="List it once, near the top. Middleware before it does not see what the user "
             "wrote in an earlier request.",
             id="poolrouter.W021",
         )
@@ -104,21 +104,22 @@ def _check_servers(configs: Mapping[str, PoolConfig]) -> Iterator[CheckMessage]:
     databases = conf.databases()
     for one, other in combinations(configs, 2):
         same = _are_one(databases[one], databases[other])
-        # Replicas that share a server for now are a matter of taste.
+        # Two replicas may share a database for now: that is a choice, not a mistake.
         if same and not (conf.replica(one) and conf.replica(other)):
             yield Warning(
                 f"DATABASES[{one!r}] and DATABASES[{other!r}] are the same database: each process "
                 f"may open {configs[one].max} + {configs[other].max} connections to it.",
-                hint="Use one alias, or let the other share its settings with TEST['MIRROR'].",
+                hint="Use one alias. If you need two, set TEST['MIRROR'] on one of them, so that "
+                "they share a database in tests too.",
                 id="poolrouter.W022",
             )
 
 
 def _are_one(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Tell whether two entries lead to one database of one server, as far as they say."""
+    """Tell whether two entries of DATABASES name the same database on the same server."""
     if any(str(one[key]) != str(other[key]) for key in ("HOST", "PORT", "NAME")):
         return False
-    # Without a host an option may lead to another server.
+    # Without HOST, an option may name another server.
     options = [{**database["OPTIONS"], "pool": None} for database in (one, other)]
     return conf.has_server(one) and (bool(one["HOST"]) or options[0] == options[1])
 
@@ -130,7 +131,7 @@ def _check_foreign_pools() -> Iterator[CheckMessage]:
             continue
         if isinstance(value, str) or (isinstance(value, Mapping) and not OURS.isdisjoint(value)):
             yield Warning(
-                f"DATABASES[{alias!r}]['OPTIONS']['pool'] is written for this package, and "
+                f"DATABASES[{alias!r}]['OPTIONS']['pool'] is written for this package, but "
                 f"ENGINE is {database['ENGINE']!r}.",
                 hint="Use an ENGINE of django_poolrouter.backends.",
                 id="poolrouter.W023",
@@ -143,8 +144,9 @@ def _check_folder() -> Iterator[CheckMessage]:
         return
     if not _can_be_used(Path(chosen)):
         yield Warning(
-            f"POOLROUTER['RUNTIME_DIR']: {chosen} cannot be read and written to.",
-            hint="Processes show their pools in another folder then, or not at all.",
+            f"POOLROUTER['RUNTIME_DIR']: the folder {chosen} cannot be read and written to.",
+            hint="Let the user of the processes read and write it. Otherwise they show their "
+            "pools in another folder, or not at all.",
             id="poolrouter.W024",
         )
 
@@ -152,6 +154,6 @@ def _check_folder() -> Iterator[CheckMessage]:
 def _can_be_used(folder: Path) -> bool:
     try:
         nearest = next(f for f in (folder, *folder.parents) if f.exists())
-    except OSError:  # on the way to it is a folder that is closed to this user
+    except OSError:  # this user may not enter a folder above it
         return False
     return nearest.is_dir() and os.access(nearest, os.R_OK | os.W_OK | os.X_OK)

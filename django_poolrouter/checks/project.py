@@ -1,4 +1,4 @@
-"""What the checks ask of a project's other settings: routers, middleware, sessions, workers."""
+"""Reads routers, middleware, sessions and workers from a project's other settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def uses_router(path: str) -> bool:
 
 
 def routers_before(path: str) -> list[str]:
-    """Return the routers that choose databases and are asked before the one of that path."""
+    """Return the routers that choose databases and come before the one of that path."""
     ours = import_string(path)
     found: list[str] = []
     for used in router.routers:
@@ -34,20 +34,20 @@ def uses_middleware(path: str) -> bool:
 
 
 def sessions_in_database() -> bool:
-    """Tell whether the project keeps sessions in the database, by an engine of Django's."""
+    """Tell whether the project keeps sessions in the database, with an engine of Django."""
     return settings.SESSION_ENGINE in _SESSIONS_IN_DATABASE and any(
         used.rpartition(".")[2] == "SessionMiddleware" for used in settings.MIDDLEWARE or ()
     )
 
 
 def middleware_places(path: str) -> list[int]:
-    """Return where in MIDDLEWARE that dotted path stands, or a subclass."""
+    """Return the indexes in MIDDLEWARE of that dotted path and of its subclasses."""
     used = settings.MIDDLEWARE or ()
     return [n for n, one in enumerate(used) if one == path or _is_subclass(one, path)]
 
 
 def declared_threads() -> dict[str, int]:
-    """Return the threads that the settings let a process have, by what says so."""
+    """Return the number of threads that the settings give each process, by setting."""
     concurrency = getattr(settings, "CELERY_WORKER_CONCURRENCY", None)
     shares_process = getattr(settings, "CELERY_WORKER_POOL", None) in THREAD_POOLS
     if isinstance(concurrency, int) and shares_process:
@@ -58,6 +58,6 @@ def declared_threads() -> dict[str, int]:
 def _is_subclass(path: str, of: str) -> bool:
     try:
         found = import_string(path)
-    except ImportError:  # Django tells
+    except ImportError:  # Django reports it
         return False
     return isinstance(found, type) and issubclass(found, import_string(of))

@@ -1,4 +1,4 @@
-"""System checks: what ``manage.py check`` says of the settings."""
+"""System checks of the settings for pools and routing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MIDDLEWARE = "django_poolrouter.middleware.RoutingMiddleware"
 def check_settings(
     app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Report wrong settings as errors and doubtful ones as warnings."""
+    """Report wrong settings as errors, and doubtful ones as warnings."""
     errors: list[CheckMessage] = [
         Error(f"{problem.where}: {problem.text}", hint=problem.hint or None, id="poolrouter.E001")
         for problem in conf.problems()
@@ -38,7 +38,7 @@ def check_settings(
     return [
         *errors,
         *_check_installed(replicated),
-        *_check_order(replicated),
+        *_check_routers_before(replicated),
         *_check_transactions(replicated),
         *_check_balance(replicated),
         *_check_sessions(replicated),
@@ -64,7 +64,7 @@ def check_relations(
 def check_labels(
     app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Warn of apps and models that settings name and nobody has: they are somewhere else."""
+    """Warn of apps and models that the settings name but the project does not have."""
     return [
         warning for cluster in conf.clusters_or_none() or () for warning in _check_named(cluster)
     ]
@@ -80,7 +80,7 @@ def _check_named(cluster: ClusterConfig) -> Iterator[CheckMessage]:
     for option, names in named.items():
         for name in sorted(names - labels - models.keys()):
             yield Warning(
-                f"{option} of {cluster.primary!r} names {name!r}, and there is no such "
+                f"{option} of {cluster.primary!r} names {name!r}, but there is no such "
                 f"{'model' if '.' in name else 'app'}.",
                 hint=did_you_mean(name, {*labels, *models.values()})
                 or "Name apps by their label, and models as in 'app_label.Model'.",
@@ -99,8 +99,8 @@ def _check_model(model: type[Model], topology: Topology) -> Iterator[CheckMessag
             yield Warning(
                 f"{model._meta.label}.{field.name} leads from cluster {home.primary!r} to "
                 f"{target._meta.label} in cluster {other.primary!r}: no constraint and no join "
-                "can do that, and the router refuses to assign it.",
-                hint="Put both models into the APPS of one cluster, or keep the bare key.",
+                "can span two databases, and the router refuses to assign such an object.",
+                hint="Put both models into the APPS of one cluster, or store only the key.",
                 obj=field,
                 id="poolrouter.W006",
             )
@@ -124,12 +124,13 @@ def _check_installed(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
         )
 
 
-def _check_order(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
+def _check_routers_before(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
     for name in project.routers_before(ROUTER) if replicated else ():
         yield Warning(
-            f"The router {name} stands before {ROUTER!r} and is asked first: where it gives an "
-            "answer, nothing is pinned or balanced.",
-            hint="Put it behind, or silence this if it only answers for databases of no cluster.",
+            f"The router {name} comes before {ROUTER!r} and is asked first: a query that it "
+            "answers is neither pinned nor balanced.",
+            hint="Put it after ours, or silence this if it only answers for databases of no "
+            "cluster.",
             id="poolrouter.W009",
         )
 
@@ -140,8 +141,8 @@ def _check_balance(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
         weighed = [replica.alias for replica in cluster.replicas if replica.weight != 1]
         if weighed and cluster.balancer in BALANCERS and cluster.balancer != "weighted":
             yield Warning(
-                f"DATABASES[{weighed[0]!r}] has a WEIGHT, which BALANCER "
-                f"{cluster.balancer!r} of {cluster.primary!r} does not look at.",
+                f"DATABASES[{weighed[0]!r}] has a WEIGHT, but BALANCER "
+                f"{cluster.balancer!r} of {cluster.primary!r} ignores it.",
                 hint='Use BALANCER "weighted".',
                 id="poolrouter.W007",
             )
@@ -150,7 +151,7 @@ def _check_balance(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
         if foreign and cluster.balancer == "least_used":
             yield Warning(
                 f"DATABASES[{foreign[0]!r}] has no pool, so BALANCER 'least_used' of "
-                f"{cluster.primary!r} sees it as never used.",
+                f"{cluster.primary!r} always sees it as unused.",
                 hint="Give it a pooled ENGINE, or use another BALANCER.",
                 id="poolrouter.W008",
             )
@@ -162,7 +163,7 @@ def _check_sessions(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
         if owns and not {"sessions", "sessions.session"} & cluster.always_primary:
             yield Warning(
                 f"Sessions are kept in the database, and ALWAYS_PRIMARY of {cluster.primary!r} "
-                "does not name them: who logged in may be unknown at the next request.",
+                "does not name them: a user who just logged in may be unknown in the next request.",
                 hint="Add 'sessions' to ALWAYS_PRIMARY, or use another SESSION_ENGINE.",
                 id="poolrouter.W011",
             )
@@ -176,8 +177,8 @@ def _check_mirrors(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
             if mirror not in (None, cluster.primary):
                 yield Warning(
                     f"DATABASES[{replica.alias!r}]['TEST']['MIRROR'] is {mirror!r}, but its "
-                    f"primary is {cluster.primary!r}: tests read what they did not write.",
-                    hint="Leave it out: replicas are mirrors of their primary by default.",
+                    f"primary is {cluster.primary!r}: tests do not read what they wrote.",
+                    hint="Remove it: replicas are mirrors of their primary by default.",
                     id="poolrouter.W012",
                 )
 
@@ -190,9 +191,9 @@ def _check_positions(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
     for cluster in replicated:
         if cluster.read_your_writes == "position" and not _uses_positions(cluster):
             yield Info(
-                f"The databases of {cluster.primary!r} do not tell how far replication is: after a "
-                f"write, reads stay on the primary for PIN_SECONDS ({cluster.pin_seconds:g} s), "
-                "however far its replicas are behind.",
+                f"The databases of {cluster.primary!r} report no position in the replication log. "
+                "After a write, reads stay on the primary for PIN_SECONDS "
+                f"({cluster.pin_seconds:g} s), however far its replicas are behind.",
                 hint='Use our engines for PostgreSQL, MySQL or MariaDB, or READ_YOUR_WRITES "pin".',
                 id="poolrouter.I001",
             )
@@ -202,8 +203,8 @@ def _check_leftovers() -> Iterator[CheckMessage]:
     for alias, database in conf.databases().items():
         if "POOL_OPTIONS" in database and conf.backend(database["ENGINE"]) is not None:
             yield Warning(
-                f"DATABASES[{alias!r}] has POOL_OPTIONS, which nobody reads under this ENGINE.",
-                hint="Move them into OPTIONS['pool'], as in 'pool_size' for POOL_SIZE.",
+                f"DATABASES[{alias!r}] has POOL_OPTIONS, which this ENGINE ignores.",
+                hint="Move them into OPTIONS['pool'], with 'pool_size' for POOL_SIZE and so on.",
                 id="poolrouter.W014",
             )
 
@@ -214,15 +215,16 @@ def _check_transactions(replicated: list[ClusterConfig]) -> Iterator[CheckMessag
         if databases[cluster.primary]["ATOMIC_REQUESTS"]:
             yield Warning(
                 f"DATABASES[{cluster.primary!r}] has ATOMIC_REQUESTS and replicas: every request "
-                "is a transaction on the primary, and so all its reads stay there.",
-                hint="Use transaction.atomic() where it is needed, or no replicas.",
+                "is a transaction on the primary, so all its reads stay there.",
+                hint="Use transaction.atomic() where you need it, instead of ATOMIC_REQUESTS, or "
+                "remove the replicas.",
                 id="poolrouter.W001",
             )
         for replica in cluster.replicas:
             if databases[replica.alias]["ATOMIC_REQUESTS"]:
                 yield Warning(
                     f"DATABASES[{replica.alias!r}] is a replica and has ATOMIC_REQUESTS: every "
-                    "request opens a transaction there, and nothing can be written in it.",
+                    "request opens a transaction there, which cannot write anything.",
                     hint="Remove it from the replica's entry.",
                     id="poolrouter.W004",
                 )

@@ -1,4 +1,4 @@
-"""Stops commands that a replica would answer with silence, or with half of the work."""
+"""Stops commands that would do nothing on a replica, or only half of their work."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ..process.registry import registry
 def refuse_replica(*, using: str, **kwargs: Any) -> None:
     """Refuse a command for a replica; a receiver of ``pre_migrate``.
 
-    No table belongs to a replica, so migrate would note all migrations as applied there and
-    make nothing, and dumpdata would find nothing to write.
+    No model belongs to a replica.  So migrate would record all migrations as applied there and
+    create no table, and dumpdata would write an empty list.
 
     Raises:
-        CommandError: that names the primary.
+        CommandError: the alias is a replica; the message names its primary.
 
     """
     cluster = registry.topology.cluster_of_replica(using)
     if cluster is not None:
         raise CommandError(
-            f"{using!r} is a replica of {cluster.primary!r}, and has what that has. "
+            f"{using!r} is a replica of {cluster.primary!r} and replays its changes. "
             f"Use --database={cluster.primary}."
         )

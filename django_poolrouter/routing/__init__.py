@@ -1,6 +1,6 @@
-"""Where queries go: no Django and no driver in here.
+"""Decides where queries go, without Django and without a driver.
 
-Every room but ``pooling``, ``sql`` and ``validation`` may import this one.
+Every room except ``pooling``, ``sql`` and ``validation`` may import this one.
 """
 
 from .balancers import BALANCERS

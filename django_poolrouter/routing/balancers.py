@@ -1,7 +1,7 @@
-"""Which replica is next: small pure functions, chosen by name.
+"""Balancers choose the next replica.  They are small pure functions, selected by name.
 
-A balancer takes the candidates, at least one, and the turn, a number that grows by one
-with each choice, and returns one of the candidates.
+A balancer ``f(candidates, turn)`` returns one of the candidates.  There is at least one candidate.
+The turn is a number that grows by one with each choice.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ class Candidate:
     alias: str
     weight: int = 1
     in_use: Callable[[], int] = lambda: 0
-    """Tells how many of its connections this process has leased."""
+    """Returns how many of its connections this process has leased."""
 
 
 Balancer = Callable[[Sequence[Candidate], int], Candidate]
 
 
 def round_robin(candidates: Sequence[Candidate], turn: int) -> Candidate:
-    """Each in turn."""
+    """Return each candidate in turn."""
     return candidates[turn % len(candidates)]
 
 
 def random(candidates: Sequence[Candidate], turn: int) -> Candidate:
-    """Any, with equal chances."""
+    """Return any candidate, with equal probability."""
     return _random.choice(candidates)  # noqa: S311 (not for secrets)
 
 
 def weighted(candidates: Sequence[Candidate], turn: int) -> Candidate:
-    """Each as often as its weight says, interleaved.
+    """Return each candidate as often as its weight says.
 
-    Every run of as many turns as the weights add up to gives each candidate exactly its
-    weight, spread evenly and not in blocks.
+    One cycle has as many turns as the weights add up to.  In each cycle a candidate gets exactly
+    as many turns as its weight, spread evenly and not in blocks.
     """
     cycle = _cycle(tuple(candidate.weight for candidate in candidates))
     return candidates[cycle[turn % len(cycle)]]
 
 
 def least_used(candidates: Sequence[Candidate], turn: int) -> Candidate:
-    """The one with the fewest leased connections; in turn where several have."""
+    """Return the candidate with the fewest leased connections; if several have, in turn."""
     loads = [candidate.in_use() for candidate in candidates]
     least = min(loads)
     return round_robin(
@@ -64,7 +64,7 @@ BALANCERS: Mapping[str, Balancer] = {
 
 @lru_cache(maxsize=64)
 def _cycle(weights: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the places of one cycle: each has its turns at equal distances from each other."""
+    """Return one cycle of indexes; the turns of each candidate are evenly spaced."""
     turns = (
         ((2 * number + 1) / (2 * weight), place)
         for place, weight in enumerate(weights)

@@ -1,10 +1,13 @@
-"""What follows a user from one scope to the next: to the next request, to a task.
+"""Carries what one scope wrote to a later scope: the user's next request, or a task.
 
-One format, whatever carries it (a cookie, the headers of a task): a mapping, such as JSON
-can hold, from a cluster's primary to what its reads must heed.  That is either the time, in
-seconds since the epoch, until which they stay there, or a list: the time of the writing, the
-position in the primary's log that a replica must have reached, and, if something was written
-later whose position is not known, such a time as well.
+Cookies and the headers of tasks have the same format, a mapping that JSON can hold.  The keys are
+the primaries of clusters.  Each value is one of these:
+
+- A number: reads of the cluster stay on the primary until this time.
+- A list: the time of the write, the position that a replica must have reached, and perhaps a
+  third item.  That is a number as above, for a write that the position does not cover.
+
+All times are Unix times in seconds.
 """
 
 from __future__ import annotations
@@ -22,8 +25,8 @@ from .scopes import Scope
 
 WallClock = Callable[[], float]
 
-# Seconds for which a position is carried: a replica that lags more than that may show a user
-# less than they wrote.
+# Seconds for which a position is carried.  A replica that lags more than this may not show users
+# all that they wrote.
 CARRIED = 600.0
 
 
@@ -34,18 +37,18 @@ def pack(
     *,
     wall_clock: WallClock = time.time,
 ) -> dict[str, Any]:
-    """Return what a later scope must know of this one; empty if nothing.
+    """Return what a later scope must know about this one; empty if there is nothing to know.
 
-    Asks the primaries that the scope wrote to where their logs end, so do it when the
-    transactions are over: for one that goes on, and for a primary that cannot tell, the
-    later scope is pinned for a time.
+    It asks each primary that the scope wrote to where its log ends.  Call it when the
+    transactions are over.  If one is still open, or if a primary cannot tell, the later scope is
+    pinned for a time instead.
 
     Args:
-        scope: that ends, or that goes on and sends a job.
-        clusters: that may be carried.
-        in_transaction: tells of a primary whether the caller is in a transaction there, in
-            which it may yet write what the later scope is to see.
-        wall_clock: seconds since the epoch.
+        scope: a scope that ends, or one that sends a job.
+        clusters: the clusters whose writes may be carried.
+        in_transaction: tells whether the caller is in a transaction on a primary.  It may still
+            write something there that the later scope must see.
+        wall_clock: returns the Unix time in seconds.
 
     """
     now = wall_clock()
@@ -62,7 +65,8 @@ def _pack_one(scope: Scope, cluster: Cluster, now: float, goes_on: bool) -> Any:
     if wrote and not goes_on:
         position = _capture(scope, cluster)
         if position is not None:
-            # It says nothing of a transaction elsewhere, which its sender did not wait for.
+            # Carry the pin too: a transaction of this scope's sender may still be open, and the
+            # position does not cover what it commits later.
             pin = scope.brought.get(primary, 0.0)
             return [_milliseconds(now), str(position), *([_milliseconds(pin)] if pin > now else [])]
     left = scope.pinned_for(primary, cluster.pin_seconds)
@@ -92,13 +96,13 @@ def unpack(
     *,
     wall_clock: WallClock = time.time,
 ) -> Scope:
-    """Return a scope that knows what was carried; what is not of our making counts for nothing.
+    """Return a scope that knows what was carried; ignore values that ``pack`` did not make.
 
     Args:
-        carried: of any type: it came from outside.
-        clusters: by their primaries; of others nothing is known any more.
-        scope: to be told; a new one by default.
-        wall_clock: seconds since the epoch.
+        carried: any value, because it comes from outside.
+        clusters: all clusters by primary.  Entries for other clusters are ignored.
+        scope: the scope to update; a new one by default.
+        wall_clock: returns the Unix time in seconds.
 
     """
     scope = Scope() if scope is None else scope
@@ -115,7 +119,7 @@ def unpack(
 
 
 def _unpack_pin(scope: Scope, cluster: Cluster, until: float, now: float) -> None:
-    # No longer than a write of this moment would pin: clocks of hosts differ.
+    # Pin no longer than a write at this moment would: the clocks of two hosts differ.
     left = min(until - now, cluster.blind_seconds)
     if left > 0:
         scope.pin(cluster.primary, left)
@@ -142,10 +146,10 @@ def _unpack_position(scope: Scope, cluster: Cluster, value: list[Any], now: floa
 
 
 def merge(*carried: object) -> dict[str, Any]:
-    """Return of each cluster all that must be heeded; what is not of our making is left out.
+    """Join several mappings that ``pack`` made; leave out values that it did not make.
 
-    A position is where the log ended, so the furthest one is as good as all of them; and of
-    pins the longest is.
+    A position is the end of the log at some time, so the furthest position covers all others.
+    The longest pin covers all other pins.
     """
     merged: dict[str, Any] = {}
     for one in carried:
@@ -168,12 +172,13 @@ def _further(one: list[Any], other: list[Any]) -> list[Any]:
         place, other_place = Position.parse(one[1]), Position.parse(other[1])
         if place.reaches(other_place) or other_place.reaches(place):
             return one if place.reaches(other_place) else other
-    # Of two histories the younger counts, by clocks that may differ from host to host.
+    # Neither position covers the other, for example after a promotion.  The later write counts,
+    # by the clocks of hosts, which may differ.
     return max(one, other, key=lambda each: each[0])
 
 
 def _parts(value: Any) -> tuple[list[list[Any]], list[Any]]:
-    """Return the position and the pin, each if there is one."""
+    """Return the position and the pin, each in a list that is empty if there is none."""
     if not isinstance(value, list):
         return [], [value]
     return [value[:2]] if value else [], value[2:]
@@ -187,7 +192,7 @@ def _is_ours(value: object) -> bool:
 
 
 def seconds_left(carried: Mapping[str, Any], wall_clock: WallClock = time.time) -> float:
-    """Return for how long what ``pack`` made is worth carrying."""
+    """Return for how many seconds a mapping that ``pack`` made is worth carrying."""
     ends = []
     for positions, pins in map(_parts, carried.values()):
         ends += [written_at + CARRIED for written_at, _ in positions] + pins
@@ -195,5 +200,5 @@ def seconds_left(carried: Mapping[str, Any], wall_clock: WallClock = time.time) 
 
 
 def _milliseconds(seconds: float) -> float:
-    """Return the time cut to what is worth carrying, and a float even so."""
+    """Cut a time to milliseconds, to keep cookies short; ``unpack`` accepts only floats."""
     return math.floor(seconds * 1000) / 1000

@@ -1,4 +1,4 @@
-"""Clusters at work: who owns a model, and which alias a read goes to, and why."""
+"""A cluster decides which alias a read goes to, and why."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Cluster:
     """A primary and its replicas.
 
     Args:
-        config: from the settings.
+        config: its settings.
         balancer: chooses among the replicas.
-        surroundings: the process around it.
-        on_fall_back: called with the cluster for each read that no replica qualifies for.
+        surroundings: its servers, clocks and listeners.
+        on_fall_back: called with the cluster each time that no replica qualifies for a read.
 
     """
 
@@ -41,22 +41,22 @@ class Cluster:
         self.primary = config.primary
         self.replicas = tuple(replica.alias for replica in config.replicas)
         self.aliases = frozenset((self.primary, *self.replicas))
-        # How long a write keeps reads on the primary; with positions it does so until the
-        # scope ends, and this is for where no position can be had.
+        # Seconds for which a write keeps reads on the primary.  With positions they stay there
+        # until the scope ends, and these seconds count only where no position is known.
         pins = config.read_your_writes != "off" and self.replicas
         self.pin_seconds = config.pin_seconds if pins else 0.0
         self.uses_positions = bool(
             surroundings.tells_positions and self.replicas and config.read_your_writes == "position"
         )
-        # As long, where a position was wanted and is not to be had: a replica may be as far
-        # behind as MAX_LAG.
+        # Seconds for a pin that replaces an unknown position.  A replica may be MAX_LAG behind,
+        # so a shorter pin would let users miss their own writes.
         self.blind_seconds = self.pin_seconds
         if self.uses_positions:
             self.blind_seconds = max(self.pin_seconds, config.max_lag or 0.0)
         self.health = ReplicaHealth(config, surroundings)
-        """What this process knows of the replicas."""
+        """What this process knows about the replicas."""
         self.prober: Prober | None = None
-        """Asks the servers; None if they cannot be asked."""
+        """Asks the servers for their positions; None if they cannot be asked."""
         if surroundings.servers is not None:
             self.prober = Prober(
                 self.primary, self.health, surroundings.servers, surroundings.clock
@@ -68,12 +68,12 @@ class Cluster:
         self._prepare_decisions()
 
     def _prepare_decisions(self) -> None:
-        """Make the decisions that there are: one would cost more than the deciding."""
+        """Make all possible decisions once: creating one takes longer than choosing one."""
         primary = self.primary
         self.always_primary = Decision(primary, reasons.ALWAYS_PRIMARY)
-        """That of models which are never read from a replica."""
+        """For models that are never read from a replica."""
         self.generic = Decision(primary, reasons.GENERIC)
-        """That of models which a generic relation leads to."""
+        """For models that are read through a generic relation."""
         self._alone = Decision(primary, reasons.NO_REPLICAS)
         self._wished = Decision(primary, reasons.USING_PRIMARY)
         self._in_transaction = Decision(primary, reasons.TRANSACTION)
@@ -91,14 +91,14 @@ class Cluster:
     # -- reads -----------------------------------------------------------------------------
 
     def decide_read(self, scope: Scope, in_transaction: Callable[[str], bool]) -> Decision:
-        """Return where a read goes; asking again before a query ran gives the same answer.
+        """Return where a read goes; a second call before the query runs gives the same answer.
 
         Args:
             scope: what the caller did before.
             in_transaction: tells whether the primary's connection is in a transaction.
 
         Raises:
-            NoReplica: none may be read, and FALLBACK says not to read elsewhere.
+            NoReplica: no replica may be read, and FALLBACK is "error".
 
         """
         primary = self.primary
@@ -120,7 +120,7 @@ class Cluster:
         return self._choose(scope, self._balanced)
 
     def _choose(self, scope: Scope, decisions: dict[str, Decision]) -> Decision:
-        """Keep to the scope's replica while it lives, or take the next in turn."""
+        """Use the scope's replica while it is alive, else the next one in turn."""
         health = self.health
         alias = scope.choice(self.primary)
         if alias is not None:
@@ -132,10 +132,10 @@ class Cluster:
         return decisions[scope.choose(self.primary, self._next(health.ready))]
 
     def _follow(self, scope: Scope) -> Decision:
-        """Read where the scope's position is reached, as far as is known without asking.
+        """Use a replica that is known to have reached the scope's position; ask no server.
 
         ``choose_caught_up`` makes sure before the statement runs.  From then on the choice holds
-        for the whole scope, so that the scope sees no time go backwards.
+        for the whole scope.  Otherwise a later read could show older rows than an earlier one.
         """
         if scope.choice(self.primary) == self.primary:
             return self._not_reached
@@ -146,17 +146,18 @@ class Cluster:
         return self._choose(scope, self._followed)
 
     def choose_caught_up(self, scope: Scope, alias: str) -> Decision:
-        """Return where to read what the scope must see; asks replicas, and waits a little.
+        """Return where a read sees what the scope must see; may ask replicas and wait briefly.
 
         Args:
-            scope: of the read.
-            alias: of the replica that it was decided to go to.
+            scope: the scope of the read.
+            alias: the replica that was chosen for the read.
 
         """
         if wish(self.primary) == "replica":
             return self._followed[alias]
         if self.primary in scope.wrote and scope.sticky:
-            # Since this read was decided: a raw() is made before, an object was read before.
+            # The scope wrote after the replica was chosen.  raw() is routed when it is created,
+            # not when it runs.  Some lookups follow the ``_state.db`` of an object read earlier.
             if self.uses_positions:
                 return self._wrote
             if scope.pinned_for(self.primary, self.pin_seconds):
@@ -166,7 +167,8 @@ class Cluster:
             return self._followed[alias]
         position, written_at = wanted
         if self._is_over(position.epoch, self.prober):
-            # Nobody can tell any more; the cluster was promoted, say.
+            # The position belongs to a history that has ended, for example by a promotion.  No
+            # server can compare it with its own position, so a pin replaces it.
             scope.positions.pop(self.primary, None)
             scope.pin(self.primary, max(0.0, written_at + self.blind_seconds - self._wall_clock()))
             found = self.primary if scope.pinned_for(self.primary, self.pin_seconds) else alias
@@ -180,14 +182,14 @@ class Cluster:
         return self._not_reached if self.primary in scope.positions else self._pinned
 
     def _is_over(self, epoch: str, prober: Prober) -> bool:
-        """Tell whether the primary writes another history by now; asks it before saying so."""
+        """Tell whether the primary now writes another history; ask it before returning True."""
         if self.health.epoch in (None, epoch):
             return False
-        # Perhaps nobody has looked since a promotion, and the epoch is the newer of the two.
+        # Perhaps the primary was not asked since a promotion, and the scope's epoch is the newer.
         try:
             prober.written()
         except (ServerFailed, NotAsked):
-            return False  # the replicas will tell
+            return False  # then the answers of the replicas decide
         return self.health.epoch != epoch
 
     def _caught_up(self, scope: Scope) -> list[Candidate]:
@@ -198,10 +200,10 @@ class Cluster:
         return [c for c in health.ready if health.has_reached(c.alias, wanted[0])]
 
     def elsewhere(self, scope: Scope, tried: Collection[str]) -> str | None:
-        """Return where to repeat a read that failed; None if nowhere.
+        """Return the alias to send a failed read to; None if no alias is left.
 
         Args:
-            scope: of the read.
+            scope: the scope of the read.
             tried: the aliases where it failed.
 
         """
@@ -213,10 +215,10 @@ class Cluster:
         return self.primary
 
     def take_turn(self) -> str:
-        """Return the next replica, whatever the scope; the primary if there is none.
+        """Return the next replica in turn, without a scope; the primary if none qualifies.
 
         Raises:
-            NoReplica: as ``decide_read``.
+            NoReplica: no replica may be read, and FALLBACK is "error".
 
         """
         if not self.replicas:
@@ -238,10 +240,10 @@ class Cluster:
 
     def is_always_primary(self, app_label: str, model_name: str) -> bool:
         """Tell whether reads of a model never go to a replica."""
-        kept = self.config.always_primary
-        return app_label in kept or f"{app_label}.{model_name}".lower() in kept
+        labels = self.config.always_primary
+        return app_label in labels or f"{app_label}.{model_name}".lower() in labels
 
     def note_write(self, scope: Scope, transaction: Transaction) -> None:
-        """A statement that may have written ran on the primary."""
+        """Note in the scope that a statement ran on the primary and may have written."""
         if self.pin_seconds or self.uses_positions:
             scope.note_write(self.primary, self.pin_seconds, transaction)

@@ -1,4 +1,4 @@
-"""Clusters, as the settings describe them."""
+"""Parses the ``ROUTER`` entries of ``settings.DATABASES`` into the configuration of clusters."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from ..validation import ConfigError, Problem
 from .balancers import BALANCERS
 
 ALWAYS_PRIMARY = ("sessions", "contenttypes", "admin.LogEntry", "django_cache")
-"""What is read back at once, in another request even, or written where a read was expected;
-the last is what the database cache calls its table."""
+"""The models that ALWAYS_PRIMARY names by default.
+
+Some are read back at once, perhaps in another request.  Others are written where you expect a
+read.  ``django_cache`` is the app label of the database cache.
+"""
 
 
 def labels(value: Any) -> frozenset[str]:
@@ -80,21 +83,21 @@ class ClusterConfig:
 def parse_clusters(
     entries: Mapping[str, Any], defaults: Mapping[str, Any], default: str = "default"
 ) -> tuple[ClusterConfig, ...]:
-    """Return the clusters that the aliases' ``ROUTER`` entries make up.
+    """Return the clusters that the ``ROUTER`` entries describe.
 
     Args:
-        entries: each alias with its ROUTER entry, an empty one where it has none.
-        defaults: cluster options for all, ``POOLROUTER["ROUTING"]``.
-        default: the alias that owns what no other cluster claims.
+        entries: the ROUTER entry of each alias; empty if it has none.
+        defaults: ``POOLROUTER["ROUTING"]``, the cluster options for all clusters.
+        default: the alias that owns the models that no other cluster names.
 
     Raises:
-        ConfigError: with one problem for each thing that is wrong.
+        ConfigError: with one problem for each mistake.
 
     """
     problems: list[Problem] = []
     defaults = _mapping(DEFAULTS, defaults, '{"PIN_SECONDS": 5}', problems)
     common = validation.check_all(DEFAULTS, defaults, {**CLUSTER_CHECKS, **STORE}, problems)
-    common.pop("STORE", None)  # not of a cluster
+    common.pop("STORE", None)  # not an option of clusters
     entries = {
         alias: _mapping(_where(alias), entry, '{"REPLICA_OF": "default"}', problems)
         for alias, entry in entries.items()
@@ -110,7 +113,7 @@ def parse_clusters(
 
 
 class _Entries:
-    """The ROUTER entries on their way to clusters."""
+    """The ROUTER entries, while they are parsed."""
 
     def __init__(self, entries: Mapping[str, Mapping[str, Any]], problems: list[Problem]) -> None:
         self.entries = entries
@@ -147,13 +150,13 @@ class _Entries:
 
     def _check_parent(self, alias: str, parent: Any) -> None:
         where = f"{_where(alias)}['REPLICA_OF']"
-        # A list, say, could not be looked up.
+        # A list, for example, is not hashable and could not be looked up.
         self.parents[alias] = parent if isinstance(parent, str) else ""
         if self.parents[alias] not in self.entries:
             hint = validation.did_you_mean(parent, self.entries)
             self._add(where, f"there is no database {validation.shorten(parent)}.", hint)
         elif parent == alias:
-            self._add(where, "a database is no replica of itself.", "Name its primary.")
+            self._add(where, "a database cannot be a replica of itself.", "Name its primary.")
         elif "REPLICA_OF" in self.entries[parent]:
             hint = f"Name the primary itself, {self.entries[parent]['REPLICA_OF']!r}."
             self._add(where, f"{parent!r} is a replica too.", hint)

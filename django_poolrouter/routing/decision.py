@@ -1,4 +1,4 @@
-"""What the router answers with."""
+"""The answer of the router."""
 
 from __future__ import annotations
 

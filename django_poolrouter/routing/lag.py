@@ -1,13 +1,13 @@
-"""How far a replica is behind, from what the primary's log was at known times.
+"""How many seconds a replica is behind its primary.
 
-The textbook formula, the age of the last replayed transaction, makes the replica of an idle
-primary seem to lag; repaired by "unless all that was received is replayed", it calls a
-replica fresh whose link is dead.  The primary's own positions have neither fault, and need
-no privilege and no heartbeat table.
+The usual formula is the age of the last replayed transaction.  It reports lag for a replica whose
+primary is idle.  The usual repair is "no lag if all that was received is replayed".  But that
+reports no lag for a replica that has lost its link to the primary.  A comparison with the primary's
+own positions has neither fault.  It needs no privilege and no heartbeat table.
 
 Lag means the same everywhere: for how many seconds, at most, a replica has lacked something that
-its primary wrote.  ``History`` tells it to a process that watches the primary, ``at_one_look``
-to one that asks both servers once.
+its primary wrote.  ``History`` measures it in a process that monitors the primary.
+``at_one_look`` measures it from one question to each server.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from collections import deque
 
 from .positions import Position
 
-# At one sample a second: lags of up to some ten minutes have a figure.
+# With one sample a second, lags of up to about ten minutes have a figure.
 SAMPLES = 600
 
 
 class History:
-    """The newest positions of a primary, and when each was seen; all of one epoch."""
+    """The newest positions of a primary, and when each was seen.  All are of one epoch."""
 
     def __init__(self, samples: int = SAMPLES) -> None:
         self._samples: deque[tuple[float, Position]] = deque(maxlen=samples)
@@ -30,20 +30,21 @@ class History:
         return len(self._samples)
 
     def age(self, now: float) -> float:
-        """Return for how many seconds the primary has been known; 0.0 if it is not."""
+        """Return how many seconds old the oldest position is; 0.0 if there is none."""
         return now - self._samples[0][0] if self._samples else 0.0
 
     def add(self, position: Position, now: float) -> None:
-        """Remember where the primary's log stood; a new epoch makes all before it worthless."""
+        """Remember where the primary's log ended; forget the positions of another epoch."""
         if self._samples and self._samples[-1][1].epoch != position.epoch:
             self._samples.clear()
         self._samples.append((now, position))
 
     def lag(self, replayed: Position | None, now: float) -> float | None:
-        """Return for how many seconds a replica at this position lacks something, at most.
+        """Return the lag in seconds of a replica at this position.
 
-        0.0 if it has all that is known of the primary.  None if that cannot be told: it
-        reported no position or one of another epoch, or has less than the oldest sample.
+        It is 0.0 if the replica has reached the newest known position of the primary.  It is
+        None if the lag is not known.  Then the replica reported no position, or one of another
+        epoch, or one before the oldest known position.
         """
         if replayed is None:
             return None
@@ -62,14 +63,14 @@ def at_one_look(
 ) -> float | None:
     """Return the lag of a replica in seconds, from one question to each server.
 
-    0.0 if it has all that the primary wrote.  None if that cannot be told.
+    It is 0.0 if the replica has all that the primary wrote, and None if the lag is not known.
 
     Args:
         written: where the primary's log ended, before the replica was asked.
-        replayed: how far the replica had come.
-        told_s: seconds behind its primary, if the replica's server knows them.
-        age_s: seconds since the last transaction that it replayed: an upper bound, but only for
-            a replica that lacks something.
+        replayed: the position that the replica had reached.
+        told_s: seconds behind the primary, if the replica's server reports them.
+        age_s: seconds since the last transaction that the replica replayed.  This is an upper
+            bound, but only for a replica that lacks something.
 
     """
     if written is None or replayed is None:

@@ -1,4 +1,4 @@
-"""What the ground floor asks of servers; how it is asked is known above."""
+"""What routing asks servers about their replication logs.  Higher layers implement it."""
 
 from __future__ import annotations
 
@@ -9,34 +9,36 @@ from .positions import Position
 
 
 class Log(Protocol):
-    """The replication log of one server, over a connection that is there already."""
+    """The replication log of one server, read over a connection that is already open."""
 
     def written(self) -> Position | None:
         """Return where the log of a primary ends; None if the server cannot tell.
 
         Raises:
-            ServerFailed: it did not answer.
+            ServerFailed: the server did not answer.
 
         """
 
     def replayed(self) -> Position | None:
-        """Return up to where a replica shows what its primary wrote; None if it cannot tell.
+        """Return the position that a replica has reached; None if the server cannot tell.
+
+        Reads on the replica see all writes up to this position.
 
         Raises:
-            ServerFailed: it did not answer.
+            ServerFailed: the server did not answer.
 
         """
 
 
 class Servers(Protocol):
-    """The way to the servers of a cluster."""
+    """Gives access to the servers of a cluster."""
 
     def log_of(self, alias: str) -> AbstractContextManager[Log]:
-        """Lend the log of the server of an alias.
+        """Lend the replication log of the server of an alias.
 
         Raises:
             ServerFailed: no connection could be opened.
-            NotAsked: none is free; that says nothing of the server.
+            NotAsked: no connection is free, which says nothing about the server.
 
         """
 
@@ -46,7 +48,7 @@ class ServerFailed(Exception):
 
     Args:
         text: what happened.
-        hangs: it kept us waiting, as a frozen one does.
+        hangs: True if it kept the caller waiting, as a frozen server does.
 
     """
 
@@ -56,7 +58,7 @@ class ServerFailed(Exception):
 
 
 class NotAsked(Exception):
-    """There was no connection to ask by."""
+    """The server was not asked, because no connection was free."""
 
 
 class NoReplica(Exception):

@@ -1,4 +1,4 @@
-"""Looks at the servers of the clusters in use, so that reads need not ask."""
+"""Looks at the servers of the clusters in use, so that most reads need not ask them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from .cluster import Cluster
 
 logger = logging.getLogger("django_poolrouter.routing")
 
-# Seconds between two looks at a server, and without reads until nobody looks any more.
+# Seconds between two looks at a server.
 INTERVAL = 1.0
+# Seconds without reads after which the threads of a cluster end.
 IDLE = 60.0
 
 
 class Monitor:
-    """Has a daemon thread for each server: one that hangs must not hide how the others are.
+    """Runs a daemon thread for each server, so that a server that hangs does not delay the others.
 
-    They start with the first read from a replica, or with one that finds none to read from,
-    and end when there are no more.
+    The threads of a cluster start with the first read that goes to a replica, or that finds no
+    replica to go to.  They end when there are no more such reads.
     """
 
     def __init__(self, interval: float = INTERVAL, idle: float = IDLE) -> None:
@@ -29,7 +30,7 @@ class Monitor:
         self._watches: dict[Cluster, _Watch] = {}
 
     def note_use(self, cluster: Cluster) -> None:
-        """A read ran on a replica, or found none that qualifies: look after the cluster."""
+        """Monitor a cluster, because a read ran on a replica or found none that qualifies."""
         watch = self._watches.get(cluster)
         if watch is None:
             self._start(cluster)
@@ -37,7 +38,7 @@ class Monitor:
             watch.used = time.monotonic()
 
     def stop(self, patience: float = 0.5) -> None:
-        """End the threads, waiting up to ``patience`` seconds; the next use starts others."""
+        """End the threads; wait up to ``patience`` seconds.  The next use starts new threads."""
         with self._lock:
             watches, self._watches = list(self._watches.values()), {}
         deadline = time.monotonic() + patience
@@ -64,8 +65,8 @@ class Monitor:
                 )
                 try:
                     thread.start()
-                except RuntimeError as error:  # no more threads, or the interpreter ends
-                    logger.debug("nobody looks after %r: %s", alias, error)
+                except RuntimeError as error:  # too many threads, or the interpreter is exiting
+                    logger.debug("no thread monitors %r: %s", alias, error)
                 else:
                     watch.threads.append(thread)
 

@@ -1,4 +1,4 @@
-"""Places in a replication log, of any vendor."""
+"""A position is a place in the replication log of a server, of any vendor."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-# A position that travels in a cookie must stay short.
+# A cookie carries a position, so it must stay short.
 MAX_STREAMS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a server's log goes: a number for each of its streams.
+    """How far a server's log goes: one number for each stream of the log.
 
     PostgreSQL has one stream, and its number is the LSN.  MariaDB has one for each
-    replication domain, MySQL one for each server that wrote.  Numbers only grow, but in
-    one history: a promotion begins another.
+    replication domain, MySQL one for each server that wrote.  Within one epoch the numbers only
+    grow.  A promotion begins a new epoch.
     """
 
     epoch: str
-    """Names the history; positions of two histories cannot be compared."""
+    """The name of the log's history; positions of two epochs cannot be compared."""
     places: Mapping[str, int]
 
     def __post_init__(self) -> None:
         if not self.places:
-            raise ValueError("a position without any stream is reached by everybody")
+            raise ValueError("a position without any stream would be reached by every server")
 
     def reaches(self, other: Position) -> bool:
-        """Tell whether a server at this position has all that was written up to the other."""
+        """Tell whether a server at this position has all writes up to the other position."""
         if self.epoch != other.epoch:
             return False
         return all(self.places.get(stream, -1) >= place for stream, place in other.places.items())
@@ -39,7 +39,7 @@ class Position:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the position that ``str`` made the text of; raises ValueError for any other."""
+        """Return the position whose ``str`` is the text; raise ValueError if there is none."""
         epoch, slash, places = text.partition("/")
         pairs = [pair.partition("=") for pair in places.split(",")]
         wrong = not all(place.isascii() and place.isdigit() for _, _, place in pairs)

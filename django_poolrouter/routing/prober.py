@@ -1,4 +1,4 @@
-"""Asks the servers of one cluster where their logs stand: for the monitor, and for reads."""
+"""Asks the servers of one cluster for their positions, for the monitor and for reads."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ logger = logging.getLogger("django_poolrouter.routing")
 WAIT = 0.025
 # Seconds between two questions to the same replica, while a read waits.
 POLL = 0.004
-# Behind by more seconds than that at the last look, it will not catch up while we wait.
+# A replica with a lag of more seconds than this will not catch up while a read waits.
 HOPELESS = 1.0
 
 
 class Prober:
-    """Asks, one question at a time for each replica, and notes what it hears.
+    """Asks servers for their positions and notes the answers.
 
-    A position that is known and far enough is good for as long as the replica runs, so
-    most reads that must see something ask nothing.
+    Reads ask each replica one question at a time.  A replica that has reached a position stays
+    there or beyond while it runs.  So most reads that must see a position need not ask.
 
     Args:
-        primary: its alias.
-        health: takes the answers.
-        servers: the way to the servers.
-        clock: monotonic seconds.
-        sleep: waits for so many seconds.
+        primary: the alias of the primary.
+        health: receives the answers.
+        servers: gives access to the servers.
+        clock: returns monotonic seconds.
+        sleep: waits for a number of seconds.
 
     """
 
@@ -60,7 +60,7 @@ class Prober:
 
         Raises:
             ServerFailed: the primary did not answer.
-            NotAsked: there was no connection to ask by.
+            NotAsked: no connection was free.
 
         """
         with self._servers.log_of(self._primary) as log:
@@ -72,10 +72,10 @@ class Prober:
     # -- for reads -------------------------------------------------------------------------
 
     def find(self, position: Position, first: str) -> str | None:
-        """Return a replica that has reached a position, waiting a little if need be.
+        """Return a replica that has reached a position; None if none does within WAIT seconds.
 
         Args:
-            position: what a read must see.
+            position: the position that a read must see.
             first: the replica to try first.
 
         """
@@ -103,7 +103,7 @@ class Prober:
         return self._health.has_reached(alias, position)
 
     def _ask_once(self, alias: str, deadline: float) -> None:
-        """Ask, or wait for the answer that somebody else gets."""
+        """Ask a replica; if another thread is asking it, wait for that answer instead."""
         with self._lock:
             others = self._asking.get(alias)
             if others is None:
@@ -122,7 +122,10 @@ class Prober:
             mine.set()
 
     def ask(self, alias: str) -> bool:
-        """Ask a replica for its position and note it; False if it is out of order."""
+        """Ask a replica for its position and note it; return False if the replica failed.
+
+        If no connection is free, the result is what was known before.
+        """
         health = self._health
         try:
             with self._servers.log_of(alias) as log:
@@ -139,7 +142,7 @@ class Prober:
     # -- for the monitor -------------------------------------------------------------------
 
     def look(self, alias: str) -> None:
-        """See how a server is: sample the primary, ask a replica, probe an ejected one."""
+        """Look at one server: sample the primary, ask a replica, or probe an ejected one."""
         if alias == self._primary:
             self._look_at_primary()
         elif alias in self._health.alive:

@@ -1,4 +1,4 @@
-"""The rules for reads, in their order, as the reasons that decisions name."""
+"""The reasons that decisions give.  Each rule for reads has one."""
 
 ALWAYS_PRIMARY = "ALWAYS_PRIMARY names the model"
 GENERIC = "a generic relation, whose manager would write there too"
@@ -27,10 +27,10 @@ READ = (
     NONE_QUALIFIES,
     BALANCED,
 )
-"""The first that holds decides."""
+"""The rules for reads, in their order.  The first one that holds decides."""
 
-LOST = "the replica that was chosen failed"
-CONFLICT = "replication cancelled it on the replica that was chosen"
+LOST = "the chosen replica failed"
+CONFLICT = "replication cancelled it on the chosen replica"
 
 WRITE = "writes go to the primary"
 WRITE_OF_A_COPY = "writes go to the primary; the object was read from a replica"

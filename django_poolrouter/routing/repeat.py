@@ -1,4 +1,4 @@
-"""What to do with a read that failed on a replica: a decision, made of facts alone."""
+"""Decides, from facts alone, what happens after a read failed on a replica."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from enum import Enum
 from typing import Literal
 
 Fault = Literal["lost", "conflict"]
-"""What a failed statement says of its server: "lost" if the connection is gone, "conflict" if
+"""What a failed statement says about its server: "lost" if the connection is gone, "conflict" if
 replication cancelled the statement."""
 
 
 class NextStep(Enum):
-    """What follows a read that failed."""
+    """What happens after a read failed."""
 
     RAISE = "the caller gets the error"
     LEAVE = "the caller gets the error, and the connection goes back; the replica stays in service"
@@ -22,18 +22,19 @@ class NextStep(Enum):
 def after_failure(
     fault: Fault | None, *, on_primary: bool, was_sent: bool, is_repeated: bool
 ) -> NextStep:
-    """Return what follows a read that failed.
+    """Return what happens after a read failed.
 
-    A read that could not be sent goes to the next server, however many there are.  Once it
-    was sent and failed, it is sent once more and no further: a read that broke two connections
-    may be crashing the servers itself.  It gets no third server, least of all the primary, and the
-    second one stays in service unless the monitor, with its harmless question, finds it broken.
+    A read that could not be sent goes to the next server, until none is left.  A read that was
+    sent and failed is sent once more.  If it fails again, it gets no third server, least of all
+    the primary: a read that broke two connections may be crashing the servers itself.  For the
+    same reason the second server stays in service, unless the monitor finds it broken with its
+    harmless question.
 
     Args:
-        fault: what the failure says of the server; None if it says nothing.
-        on_primary: it failed on the primary, which has no stand-in.
-        was_sent: there was a connection to send it on.
-        is_repeated: it was sent and failed before.
+        fault: what the failure says about the server; None if it says nothing.
+        on_primary: whether it failed on the primary, which no other server can replace.
+        was_sent: whether there was a connection to send it on.
+        is_repeated: whether it was sent and failed before.
 
     """
     if on_primary or (was_sent and fault is None):

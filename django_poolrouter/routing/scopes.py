@@ -1,4 +1,4 @@
-"""What one request, task or thread did that matters for where its next reads go."""
+"""A scope remembers what a request, task or thread did that decides where its next reads go."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .positions import Position
 
 
 class Transaction(Protocol):
-    """What a scope asks of the transaction that wrote: whether it still goes on."""
+    """A transaction that wrote, as a scope sees it."""
 
     @property
     def goes_on(self) -> bool:
-        """Tell whether what was written is to be committed later."""
+        """Tell whether the transaction is still open, so that it commits the write later."""
 
 
 class Scope:
@@ -27,9 +27,9 @@ class Scope:
     operations are single dict and set operations, which the interpreter makes atomic.
 
     Args:
-        sticky: keep one replica per cluster, so that a request does not see time go
-            backwards between two replicas.
-        clock: monotonic seconds.
+        sticky: keep one replica per cluster, so that a request does not read old rows from one
+            replica after it read newer rows from another.
+        clock: returns monotonic seconds.
 
     """
 
@@ -43,24 +43,30 @@ class Scope:
         self.wrote: set[str] = set()
         """The clusters that it wrote to."""
         self.positions: dict[str, tuple[Position, float]] = {}
-        """What its reads must see of clusters, and when (Unix time) that was written."""
+        """The position that reads of each cluster must see, and the Unix time of the write."""
         self.brought: dict[str, float] = {}
-        """Until when (Unix time) it pins clusters for what others may yet commit."""
+        """The Unix time until which each cluster is pinned by what an earlier scope handed on.
+
+        Other scopes may still commit something until then.
+        """
         self.chosen: set[str] = set()
-        """The aliases that its reads were ever sent to.  What runs on another was named
-        outright, by ``using()`` say; what runs on one of these may have been, too."""
+        """All aliases that its reads were sent to.
+
+        A query on another alias runs there because the caller named that alias, with ``using()``
+        for example.  A query on one of these may also have been named.
+        """
         self._clock = clock
         self._choices: dict[str, str] = {}
         self._pins: dict[str, float] = {}
         self._open: dict[str, set[Transaction]] = {}
 
     def pin(self, cluster: str, seconds: float) -> None:
-        """Keep reads of a cluster on its primary for so long, or longer if already pinned."""
+        """Keep reads of a cluster on its primary for some seconds; never shorten a pin."""
         until = self._clock() + seconds
         self._pins[cluster] = max(until, self._pins.get(cluster, until))
 
     def note_write(self, cluster: str, seconds: float, transaction: Transaction) -> None:
-        """Remember a write; inside a transaction the pin starts to run when it has ended."""
+        """Remember a write; in a transaction, the pin starts to run when the transaction ends."""
         self.wrote.add(cluster)
         if transaction.goes_on:
             self._open.setdefault(cluster, set()).add(transaction)
@@ -68,12 +74,12 @@ class Scope:
             self.pin(cluster, seconds)
 
     def take_over(self, inner: Scope, cluster: str, seconds: float) -> None:
-        """Count as written here what another scope wrote that ran within this one.
+        """Count the writes of a scope that ran inside this one as writes of this one.
 
         Args:
-            inner: that scope, at its end.
-            cluster: its primary's alias.
-            seconds: as for ``pinned_for``.
+            inner: the scope that ran inside, at its end.
+            cluster: the alias of the cluster's primary.
+            seconds: for how long a write pins.
 
         """
         if cluster not in inner.wrote:
@@ -87,11 +93,12 @@ class Scope:
         """Return for how many seconds more reads stay on the primary; 0.0 if they need not.
 
         Args:
-            cluster: its primary's alias.
-            seconds: how long a write pins, for transactions that ended since.
+            cluster: the alias of the cluster's primary.
+            seconds: for how long a write pins.  An open transaction that wrote, or one that has
+                ended since the last call, pins from now on.
 
         """
-        if not self._pins and not self._open:  # most scopes, and asked for each query
+        if not self._pins and not self._open:  # true of most scopes, and this runs for each query
             return 0.0
         open_ones = self._open.get(cluster)
         if open_ones:
@@ -102,38 +109,38 @@ class Scope:
         return max(0.0, until - self._clock())
 
     def is_writing(self, cluster: str) -> bool:
-        """Tell whether a transaction that wrote to the cluster still goes on."""
-        # A copy: other threads of the scope may begin to write meanwhile.
+        """Tell whether a transaction that wrote to the cluster is still open."""
+        # Use a copy: other threads of the scope may add transactions meanwhile.
         open_ones = list(self._open.get(cluster, ()))
         return any(transaction.goes_on for transaction in open_ones)
 
     def _extend_pins(self, cluster: str, transactions: set[Transaction], seconds: float) -> None:
-        """Pin for each transaction that wrote: when it ended is not known, so from now on."""
+        """Pin from now on, because it is not known when these transactions ended or will end."""
         self.pin(cluster, seconds)
         for transaction in list(transactions):
             if not transaction.goes_on:
                 transactions.discard(transaction)
 
     def choice(self, cluster: str) -> str | None:
-        """Return the replica that the next read of the cluster goes to, if it is settled."""
+        """Return the replica for the next read of the cluster; None if none is chosen yet."""
         return self._choices.get(cluster)
 
     def choose(self, cluster: str, alias: str) -> str:
-        """Settle the replica.
+        """Choose the replica for the next read, unless one is chosen; return the chosen one.
 
-        Django asks its routers twice for ``iterator()``, ``in_bulk()`` and reverse
-        managers, so a turn must not pass with a question, only with a query.
+        Django asks its routers twice for ``iterator()``, ``in_bulk()`` and reverse managers.  So
+        a choice must last until a query runs, not until the next question.
         """
-        settled = self._choices.setdefault(cluster, alias)
-        self.chosen.add(settled)
-        return settled
+        chosen = self._choices.setdefault(cluster, alias)
+        self.chosen.add(chosen)
+        return chosen
 
     def drop_choice(self, cluster: str) -> None:
-        """Let the next read choose again: the replica is no longer to be had."""
+        """Forget the chosen replica, so that the next read chooses again."""
         self._choices.pop(cluster, None)
 
     def note_read(self, cluster: str) -> None:
-        """A query ran on the chosen replica: outside a sticky scope the turn is over."""
+        """Note that a query ran on the chosen replica; a scope that is not sticky forgets it."""
         if not self.sticky:
             self.drop_choice(cluster)
 
@@ -142,7 +149,7 @@ _current: ContextVar[Scope | None] = ContextVar("poolrouter_scope", default=None
 
 
 def current_scope() -> Scope:
-    """Return the scope in force; a thread or async context without one gets its own."""
+    """Return the current scope; a thread or async context without one gets its own."""
     scope = _current.get()
     if scope is None:
         scope = Scope(sticky=False)
@@ -154,7 +161,8 @@ def current_scope() -> Scope:
 def scope(scope: Scope | None = None) -> Iterator[Scope]:
     """Run a block, such as one task of a worker, in a scope of its own."""
     entered = Scope() if scope is None else scope
-    # No token: a streamed response may leave the scope in another context than it entered.
+    # No ContextVar token: a streamed response may leave the scope in another context than the one
+    # where it entered, and a token is valid in its own context only.
     before = _current.get()
     _current.set(entered)
     try:
@@ -164,7 +172,7 @@ def scope(scope: Scope | None = None) -> Iterator[Scope]:
 
 
 def iterate_in(entered: Scope, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Produce each chunk in the given scope, and hand it out in the caller's."""
+    """Produce each chunk in the given scope, and yield it in the caller's scope."""
     while True:
         with scope(entered):
             try:
@@ -175,7 +183,7 @@ def iterate_in(entered: Scope, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 async def aiterate_in(entered: Scope, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """As ``iterate_in``, for an asynchronous iterator."""
+    """Do the same as ``iterate_in`` for an asynchronous iterator."""
     while True:
         with scope(entered):
             try:

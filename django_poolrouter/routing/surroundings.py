@@ -1,4 +1,4 @@
-"""What a cluster needs of the process around it."""
+"""What a cluster needs from the process that it is in."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ OnLook = Callable[[str, State, float | None], object]
 
 
 def nothing(*args: object) -> None:
-    """Do nothing: stands where no callback is wanted."""
+    """Do nothing; the default where no callback is wanted."""
 
 
 def none_in_use(alias: str) -> int:
-    """Return 0: stands where the connections in use cannot be counted."""
+    """Return 0; the default where connections in use cannot be counted."""
     return 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """The servers, clocks and listeners of a cluster; a test brings its own."""
+    """The servers, clocks and listeners of a cluster; tests pass their own."""
 
     in_use: Callable[[str], int] = none_in_use
-    """Tells how many connections of an alias are leased, for the balancer "least_used"."""
+    """Returns how many connections of an alias are leased, for the balancer "least_used"."""
     servers: Servers | None = None
-    """The way to the servers; None if they cannot be asked."""
+    """Gives access to the servers; None if they cannot be asked."""
     tells_positions: bool = False
-    """Whether the servers are of a kind that has positions."""
+    """Whether servers of this vendor report positions."""
     first_turn: int = 0
     """The turn that the balancer starts with."""
     clock: Callable[[], float] = time.monotonic
-    """Monotonic seconds."""
+    """Returns monotonic seconds."""
     wall_clock: Callable[[], float] = time.time
-    """Seconds since the epoch, for times that other processes read."""
+    """Returns the Unix time in seconds, for times that other processes read."""
     on_change: OnChange = nothing
-    """Called with a replica and False when it was ejected, and with True when it is back."""
+    """Called with a replica's alias, and False when it is ejected or True when it is back."""
     on_look: OnLook = nothing
-    """Called with a replica, its state and its lag, each time it answered or failed to."""
+    """Called with a replica's alias, state and lag, each time that it answers or fails."""

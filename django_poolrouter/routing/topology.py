@@ -1,4 +1,4 @@
-"""All clusters of a project: who owns a model, and what role an alias has."""
+"""All clusters of a project: which one owns a model, and which role an alias has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Role = Literal["primary", "replica", "standalone"]
 
 
 class Topology:
-    """All clusters: finds the one of an alias, an app or a model."""
+    """All clusters of a project, to be found by alias, by app or by model."""
 
     def __init__(self, clusters: Iterable[Cluster], default: str = "default") -> None:
         self.clusters = {cluster.primary: cluster for cluster in clusters}
@@ -19,26 +19,28 @@ class Topology:
             alias: cluster for cluster in self.clusters.values() for alias in cluster.aliases
         }
         self.homes: dict[type, tuple[Cluster | None, bool]] = {}
-        """The owner of each model as the router found it, for it is asked for each query; and
-        whether the model is never read from a replica."""
+        """The owner of each model, and whether the model is never read from a replica.
+
+        The router keeps its answers here, because it needs one for each query.
+        """
         self._default = self.clusters.get(default)
         self._apps = {app: c for c in self.clusters.values() for app in c.config.apps}
         self._models = {model: c for c in self.clusters.values() for model in c.config.models}
 
     def role(self, alias: str) -> Role:
-        """Return what the settings say that a database is."""
+        """Return the role that the settings give to an alias."""
         cluster = self.by_alias.get(alias)
         if cluster is None:
             return "standalone"
         return "primary" if alias == cluster.primary else "replica"
 
     def cluster_of_replica(self, alias: str) -> Cluster | None:
-        """Return the cluster that an alias is a replica of; None if it is no replica."""
+        """Return the cluster that an alias is a replica of; None if it is not a replica."""
         cluster = self.by_alias.get(alias)
         return None if cluster is None or alias == cluster.primary else cluster
 
     def owner(self, app_label: str, model_name: str) -> Cluster | None:
-        """Return the cluster that a model lives in; names of models in any case."""
+        """Return the cluster that owns a model; upper and lower case in its name are the same."""
         by_model = self._models.get(f"{app_label}.{model_name}".lower()) if self._models else None
         return by_model or self._apps.get(app_label, self._default)
 

@@ -1,4 +1,4 @@
-"""What the user asks for: ``using_primary`` and ``using_replica``."""
+"""The implementation of ``using_primary`` and ``using_replica``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Wish = Literal["primary", "replica"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Innermost last; None stands for every cluster.
+# The innermost block is last.  None means every cluster.
 _wishes: ContextVar[tuple[tuple[str | None, Wish], ...]] = ContextVar(
     "poolrouter_wishes", default=()
 )
@@ -33,15 +33,15 @@ def wish(cluster: str) -> Wish | None:
 
 
 class Using:
-    """A context manager and decorator, for sync and async code, that can be used again.
+    """A reusable context manager and decorator, for sync and async code.
 
-    It keeps no state of its own, so one object may be entered by several threads at once
-    and within itself.
+    It has no state of its own.  So several threads may enter one object at the same time, and
+    a block may contain another block of the same object.
 
     Args:
         role: where reads go.
-        cluster: the alias of one cluster's primary, or None for all.
-        check: called at each start with the alias, to refuse one that is not known.
+        cluster: the alias of one cluster's primary, or None for all clusters.
+        check: called with the alias each time a block starts; it refuses an unknown alias.
 
     """
 
@@ -76,14 +76,14 @@ class Using:
     def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
         if inspect.isclass(function):
             raise TypeError(
-                f"using_{self._role} covers functions, not a class such as {function.__name__}: "
-                "decorate its methods."
+                f"using_{self._role} decorates functions, not a class such as "
+                f"{function.__name__}. Decorate its methods instead."
             )
         if inspect.isgeneratorfunction(function):
             return cast("Callable[P, T]", self._cover_generator(function))
         if inspect.isasyncgenfunction(function):
             return cast("Callable[P, T]", self._cover_async_generator(function))
-        # Before Python 3.12 asgiref marks functions by an attribute.
+        # Before Python 3.12 asgiref marks coroutine functions with an attribute.
         if inspect.iscoroutinefunction(function) or hasattr(function, "_is_coroutine"):
             awaited = cast("Callable[P, Awaitable[Any]]", function)
 
@@ -101,8 +101,8 @@ class Using:
 
         return run
 
-    # A generator would take the block along to whoever takes its items, and leave it there:
-    # so it enters and leaves with each step.
+    # While a generator is paused, its caller runs in the same context.  If the generator stayed
+    # in the block, the caller's reads would be in it too.  So each step enters and leaves it.
 
     def _cover_generator(
         self, function: Callable[P, Generator[Any, Any, Any]]

@@ -1,4 +1,4 @@
-"""What runs on a connection of a cluster, where it runs instead, and why.
+"""Records what runs on connections of clusters, redirects reads, and logs decisions.
 
 ``router``, ``backends`` and the rooms above them may import this one.
 """

@@ -1,4 +1,4 @@
-"""Tells what was decided: the log, and the tests of a project."""
+"""Reports each decision to the log, and to the tests of a project."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ..routing import Decision
 
 log = logging.getLogger("django_poolrouter.router")
 decided = Signal()
-"""Each decision about a query, as ``decision``; more often than a signal for everybody may be."""
+"""Sent with each ``decision``.  Private: sent for every query, too often for a public signal."""
 
 
-def somebody_listens() -> bool:
-    """Tell whether ``tell`` would reach anybody: it is too slow to be called for nothing."""
+def has_listeners() -> bool:
+    """Tell whether ``announce`` has any effect.  If not, skip it, because it is slow."""
     return bool(decided.receivers) or log.isEnabledFor(logging.DEBUG)
 
 
-def tell(what: str, decision: Decision) -> None:
-    """Say where a query goes, and why."""
+def announce(what: str, decision: Decision) -> None:
+    """Send and log where a query goes, and why."""
     decided.send(None, decision=decision)
     log.debug("%s: %s (%s)", what, decision.alias, decision.reason, extra={"decision": decision})

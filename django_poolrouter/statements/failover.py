@@ -1,7 +1,8 @@
-"""Sends a read that a replica cannot answer to another server of its cluster.
+"""Redirects a read to another server of the cluster if its replica cannot answer it.
 
-Only a query outside a transaction may move, and only while none of its rows was fetched;
-Django's cursor then goes on with a driver's cursor of another connection.  A write never.
+Only a query outside a transaction may be redirected, and only before its first row is fetched.
+Django's cursor then continues with the driver's cursor of another connection.  Writes are never
+redirected.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..errors import PoolError, ReplicaUnavailable
 from ..process.registry import registry
 from ..routing import Cluster, Decision, ReplicaHealth, Scope, reasons
 from ..routing.repeat import Fault, NextStep, after_failure
-from .decision_log import somebody_listens, tell
+from .decision_log import announce, has_listeners
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -27,36 +28,36 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_poolrouter.routing")
 
 
-def replicas_with(alias: str) -> ReplicaHealth | None:
-    """Return what is known of a cluster's replicas, if the alias is one and looked after."""
+def replica_health_of(alias: str) -> ReplicaHealth | None:
+    """Return the health of the alias's cluster; None unless the alias is a monitored replica."""
     cluster = registry.topology.cluster_of_replica(alias)
     return None if cluster is None or cluster.prober is None else cluster.health
 
 
 def eject(alias: str, why: object, *, hangs: bool = False) -> None:
-    """A replica failed: no read goes there until a probe finds it well."""
-    replicas = replicas_with(alias)
-    if replicas is not None and replicas.eject(alias, hangs=hangs):
+    """Eject a replica that failed: no read goes there until a probe succeeds."""
+    health = replica_health_of(alias)
+    if health is not None and health.eject(alias, hangs=hangs):
         logger.warning("replica %r is out of service: %s", alias, why)
 
 
 def begin_connect(alias: str) -> None:
-    """A connection is about to be opened.
+    """Note that a connection to an alias is about to be opened.
 
     Raises:
-        ReplicaUnavailable: it would only hang.
+        ReplicaUnavailable: the alias is a replica that hung, and a connect would hang too.
 
     """
-    replicas = replicas_with(alias)
-    if replicas is None:
+    health = replica_health_of(alias)
+    if health is None:
         return
-    if replicas.refuses(alias):
+    if health.refuses(alias):
         raise ReplicaUnavailable(f"replica {alias!r} is out of service: it did not answer")
-    replicas.forget(alias)
+    health.forget(alias)
 
 
 class LostCursor:
-    """Stands in for the cursor of a replica without connection, until the statement is known."""
+    """A cursor for a replica that cannot be reached, used until the statement is known."""
 
     description = None
     rowcount = -1
@@ -66,7 +67,7 @@ class LostCursor:
         self._error = error
 
     def execute(self, *args: Any) -> Any:
-        """Raise why there is no connection."""
+        """Raise the error that prevented the connection."""
         raise self._error
 
     executemany = callproc = copy = copy_expert = copy_from = stream = execute
@@ -76,7 +77,7 @@ class LostCursor:
 
 
 def fault(connection: BaseDatabaseWrapper, error: Error) -> Fault | None:
-    """Return what an error says of the server; None for engines that are not ours."""
+    """Return what an error says about the server; None for engines that are not ours."""
     driver = getattr(connection, "driver_class", None)
     if driver is None or connection.connection is None or error.__cause__ is None:
         return None
@@ -85,32 +86,32 @@ def fault(connection: BaseDatabaseWrapper, error: Error) -> Fault | None:
 
 
 def ensure_fresh(cluster: Cluster, scope: Scope, context: dict[str, Any]) -> None:
-    """Move what is about to be read, if its replica has not what the scope must see.
+    """Redirect a read if its replica lacks something that the scope must see.
 
     Args:
-        cluster: of the replica.
-        scope: in which it is read.
-        context: of Django's execute wrappers: the connection and the cursor.
+        cluster: the cluster of the replica.
+        scope: the scope of the read.
+        context: the context of Django's execute wrappers, with the connection and the cursor.
 
     """
     if scope.positions or scope.wrote:
         cursor = context["cursor"]
         decision = cluster.choose_caught_up(scope, cursor.db.alias)
         if decision.alias != cursor.db.alias:
-            _move(scope, context, decision)
+            _redirect(scope, context, decision)
 
 
 def run(cluster: Cluster, scope: Scope, execute: Callable[[], Any], context: dict[str, Any]) -> Any:
-    """Execute a query on the replica that it was meant for, or elsewhere.
+    """Execute a query on the chosen replica, or on another server if that replica fails.
 
-    Where it could not be sent at all, the next server gets it; once it was sent and failed, it
-    is sent once more and no further.
+    A query that could not be sent goes to the next server.  A query that was sent and failed is
+    sent once more.
 
     Args:
-        cluster: of the replica.
-        scope: in which it is read.
-        execute: runs the query on whatever the cursor leads to.
-        context: of Django's execute wrappers: the connection and the cursor.
+        cluster: the cluster of the replica.
+        scope: the scope of the read.
+        execute: runs the query on the server that the cursor belongs to at that time.
+        context: the context of Django's execute wrappers, with the connection and the cursor.
 
     """
     cursor = context["cursor"]
@@ -140,28 +141,33 @@ def run(cluster: Cluster, scope: Scope, execute: Callable[[], Any], context: dic
                 raise
             is_repeated = is_repeated or was_sent
             reason = reasons.CONFLICT if step is NextStep.MOVE else reasons.LOST
-            _move(scope, context, Decision(target, reason))
+            _redirect(scope, context, Decision(target, reason))
 
 
 def _leave(cluster: Cluster, scope: Scope, connection: BaseDatabaseWrapper) -> None:
-    """Give back the connection to a replica that failed; the scope's next read chooses again."""
+    """Close the connection to a replica that failed; the scope's next read chooses again."""
     if scope.choice(cluster.primary) == connection.alias:
         scope.drop_choice(cluster.primary)
     with suppress(Error):
         connection.close()
 
 
-def _move(scope: Scope, context: dict[str, Any], decision: Decision) -> None:
-    """Let Django's cursor go on with a driver's cursor of another alias."""
+def _redirect(scope: Scope, context: dict[str, Any], decision: Decision) -> None:
+    """Let Django's cursor continue with the driver's cursor of another alias.
+
+    Django keeps the connection and the driver's cursor as attributes of its own cursor.  The
+    caller already holds that cursor, so it must take over the attributes of a new one.
+    """
     cursor, other = context["cursor"], connections[decision.alias]
-    if somebody_listens():
-        tell(f"read moved from {cursor.db.alias}", decision)
+    if has_listeners():
+        announce(f"read moved from {cursor.db.alias}", decision)
     scope.chosen.add(decision.alias)
     is_server_side = getattr(cursor.cursor, "name", None) is not None
     fresh = other.chunked_cursor() if is_server_side else other.cursor()
     with suppress(Exception):
         cursor.close()
-    # All that Django's cursor keeps, and a close() of its own if the lease ends with it.
+    # Our backends may put a close() on a cursor, to end the lease with it.  The old one goes, and
+    # a new one comes with the other attributes.
     vars(cursor).pop("close", None)
     vars(cursor).update(vars(fresh))
     context["connection"] = other

@@ -1,8 +1,8 @@
-"""Notices which statements run, for the router: a write pins, a read ends a turn.
+"""Records which statements run, for the router: a write pins, a read ends a turn.
 
-Django asks ``db_for_write`` for much that never writes, and nothing tells a router that
-its answer was used.  An execute wrapper on the connections of a cluster sees what
-really happens, with any engine.
+Django calls ``db_for_write`` for much that never writes, and never says that it used a router's
+answer.  An execute wrapper on the connections of a cluster sees what really runs, with any
+engine.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ if TYPE_CHECKING:
 
 Execute = Callable[[Any, Any, bool, dict[str, Any]], Any]
 
-# What Django's execute wrappers do not see: procedures, and of psycopg its COPY, in either
-# version, and its streams.
+# Methods of cursors that Django's execute wrappers do not see: procedures, and the COPY (of both
+# versions) and the streams of psycopg.
 _CALLS = ("callproc", "copy", "copy_expert", "copy_from", "stream")
 
 
 class StatementRecorder:
-    """An execute wrapper that tells the scope what ran on one connection of a cluster.
+    """An execute wrapper that notes in the scope what ran on one connection of a cluster.
 
-    Reads that the router sent to a replica it also sends elsewhere, if that has not what they
-    must see or fails; where an alias was named outright, whoever did so meant that server.
+    It also redirects reads that the router sent to a replica, if the replica fails or lacks
+    something that they must see.  If the router has not chosen the replica in this scope, the
+    caller has named it, and the read stays there.
     """
 
     __slots__ = ("connection",)
@@ -48,7 +49,7 @@ class StatementRecorder:
 
     @property
     def goes_on(self) -> bool:
-        """Tell the scope whether the transaction that wrote is still open."""
+        """Tell whether a transaction is open on the connection, so that it commits later."""
         return in_transaction(self.connection)
 
     def __call__(
@@ -61,7 +62,7 @@ class StatementRecorder:
             try:
                 return execute(sql, params, many, context)
             finally:
-                # Also when it failed: it may have been done before the connection broke.
+                # Even if it failed: the server may have done it before the connection broke.
                 if is_write(sql):
                     self.note_write(cluster)
         return self._on_replica(cluster, execute, sql, params, many, context)
@@ -75,7 +76,7 @@ class StatementRecorder:
         many: bool,
         context: dict[str, Any],
     ) -> Any:
-        """Run a statement that was sent to a replica, there or elsewhere."""
+        """Run a statement that was sent to a replica, on that replica or elsewhere."""
         scope = current_scope()
         registry.monitor.note_use(cluster)
 
@@ -90,8 +91,8 @@ class StatementRecorder:
         except Error as error:
             if is_write(sql):
                 error.add_note(
-                    f"{self.connection.alias!r} is a replica of {cluster.primary!r}. Name no "
-                    f"database, so that the router chooses it, or name {cluster.primary!r}."
+                    f"{self.connection.alias!r} is a replica of {cluster.primary!r}. Do not name "
+                    f"a database, so that the router chooses it, or name {cluster.primary!r}."
                 )
             raise
         finally:
@@ -101,55 +102,55 @@ class StatementRecorder:
                 _note_call(used)
 
     def note_write(self, cluster: Cluster) -> None:
-        """Tell the scope that this connection, of a cluster's primary, may have written."""
+        """Note in the scope that this connection may have written to the cluster's primary."""
         cluster.note_write(current_scope(), self)
         if log.isEnabledFor(logging.DEBUG) and not self.goes_on:
-            # The caller may have meant otherwise.
+            # Perhaps the caller expects the write to be part of that transaction.
             for primary in filter(in_transaction_on, registry.topology.clusters):
                 alias = self.connection.alias
                 log.debug("a write to %r is not in the transaction on %r", alias, primary)
 
 
 def _is_movable(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether reads on a connection may go elsewhere: the router chose its replica."""
-    is_looked_after = failover.replicas_with(connection.alias) is not None
+    """Tell whether reads on a connection may be redirected: only if the router chose its alias."""
+    is_monitored = failover.replica_health_of(connection.alias) is not None
     is_chosen = connection.alias in current_scope().chosen
-    return is_looked_after and is_chosen and not in_transaction(connection)
+    return is_monitored and is_chosen and not in_transaction(connection)
 
 
 def record_statements(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
-    """Put a recorder on a connection of a cluster, once; fit to receive ``connection_created``."""
+    """Put one recorder on a connection of a cluster; can receive ``connection_created``."""
     note_wrapper(connection)
     cluster = registry.topology.by_alias.get(connection.alias)
     wrappers = connection.execute_wrappers
     is_recorded = any(isinstance(wrapper, StatementRecorder) for wrapper in wrappers)
     if cluster is not None and cluster.replicas and not is_recorded:
-        # First, not last: ``with connection.execute_wrapper(…)`` takes off the last one.
+        # First, not last: ``with connection.execute_wrapper(…)`` removes the last one.
         wrappers.insert(0, StatementRecorder(connection))
 
 
 def record_calls(cursor: Any) -> None:
-    """Have a cursor of Django's on a recorded connection tell of calls that nothing else sees."""
-    if isinstance(cursor, CursorWrapper):  # else it is some tool's own
+    """Make a cursor of a recorded connection note the calls that execute wrappers do not see."""
+    if isinstance(cursor, CursorWrapper):  # else the cursor is a tool's own
         kinds: list[Any] = [type(cursor), type(cursor.cursor)]
         cursor.__class__ = _recording(*kinds)
 
 
 @lru_cache(maxsize=64)
 def _recording(kind: Any, drivers: Any) -> type:
-    """Return a class of Django's cursors whose calls past the execute wrappers count as writes."""
+    """Return a subclass of Django's cursor class that notes calls past the execute wrappers."""
     names = [name for name in _CALLS if hasattr(kind, name) or hasattr(drivers, name)]
     return type(kind.__name__, (kind,), {name: _recorded(kind, name) for name in names})
 
 
 def _recorded(kind: type, name: str) -> Callable[..., Any]:
-    of_django = getattr(kind, name, None)
+    django_method = getattr(kind, name, None)
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         _ensure_fresh_call(self)
         try:
-            if of_django is not None:
-                return of_django(self, *args, **kwargs)
+            if django_method is not None:
+                return django_method(self, *args, **kwargs)
             return getattr(self.cursor, name)(*args, **kwargs)
         finally:
             if name != "stream" or is_write(args[0] if args else None):
@@ -173,20 +174,20 @@ def _note_call(connection: BaseDatabaseWrapper) -> None:
 
 
 def stand_in(connection: BaseDatabaseWrapper, name: str | None, error: Error) -> LostCursor | None:
-    """Return a cursor for a replica that cannot be reached; None if the caller must know.
+    """Return a cursor for a replica that cannot be reached; None if the error must be raised.
 
     Args:
-        connection: Django's, of the replica.
-        name: of a server-side cursor.
-        error: why it cannot be reached.
+        connection: Django's connection to the replica.
+        name: the name of a server-side cursor, or None.
+        error: why the replica cannot be reached.
 
     """
-    busy = isinstance(error, PoolError) and not isinstance(error, ReplicaUnavailable)
-    named = connection.alias not in current_scope().chosen
-    unknown = failover.replicas_with(connection.alias) is None
-    if busy or named or unknown or connection.in_atomic_block:
+    is_busy = isinstance(error, PoolError) and not isinstance(error, ReplicaUnavailable)
+    is_named = connection.alias not in current_scope().chosen
+    is_monitored = failover.replica_health_of(connection.alias) is not None
+    if is_busy or is_named or not is_monitored or connection.in_atomic_block:
         return None
     connection.close()
-    # It never connected, perhaps.
+    # If it never connected, it has no recorder yet.
     record_statements(connection)
     return LostCursor(name, error)

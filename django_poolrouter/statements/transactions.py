@@ -1,4 +1,4 @@
-"""Which databases this thread is in a transaction on, told without connecting."""
+"""Finds out, without connecting, which databases this thread is in a transaction on."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 testcase_apart: ContextVar[bool] = ContextVar("poolrouter_testcase_apart", default=False)
-"""Whether the transaction that TestCase wraps around a test counts as none."""
+"""Whether reads ignore the transaction that TestCase wraps around a test."""
 
 
 def in_transaction(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether a write of this moment will be committed later; never connects."""
+    """Tell whether a write at this moment would be committed later, without connecting."""
     manual = connection.connection is not None and not connection.autocommit
     return connection.in_atomic_block or manual
 
 
 def binds_reads(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether a primary is in a transaction that reads belong to."""
+    """Tell whether a connection is in a transaction that reads must be part of."""
     return in_transaction(connection) and not (
         testcase_apart.get() and _is_testcases_alone(connection)
     )
@@ -33,7 +33,7 @@ def _is_testcases_alone(connection: BaseDatabaseWrapper) -> bool:
 
 
 class _Seen(threading.local):
-    """The wrappers that this thread used: Django's ``connections`` is slow to ask."""
+    """The wrappers that this thread has used.  A look into Django's ``connections`` is slower."""
 
     def __init__(self) -> None:
         self.wrappers: dict[str, list[weakref.ref[BaseDatabaseWrapper]]] = {}
@@ -43,18 +43,18 @@ _seen = _Seen()
 
 
 def note_wrapper(connection: BaseDatabaseWrapper) -> None:
-    """Note that this thread uses a wrapper, perhaps before it connected."""
+    """Note that this thread uses a wrapper, which may not have connected yet."""
     known = _seen.wrappers.get(connection.alias, [])
     if not any(reference() is connection for reference in known):
-        # Copies have the same alias; those that are gone are left out here.
+        # Copies have the same alias.  Those that no longer exist are dropped here.
         living = [reference for reference in known if reference() is not None]
         _seen.wrappers[connection.alias] = [*living, weakref.ref(connection)]
 
 
 def in_transaction_on(alias: str) -> bool:
-    """Tell whether this thread is in a transaction on an alias; never connects.
+    """Tell whether this thread is in a transaction on an alias, without connecting.
 
-    A wrapper that this thread did not note has not connected, so it is in none.
+    A wrapper that this thread has not noted has not connected, so it is not in a transaction.
     """
     for reference in _seen.wrappers.get(alias, ()):
         connection = reference()

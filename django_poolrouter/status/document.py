@@ -16,7 +16,7 @@ from .report import VERSION, ConnectionReport, PoolReport, ProcessPool, ProcessR
 def document(
     report: Report, *, connections: bool = False, rates: Mapping[str, Rates] | None = None
 ) -> dict[str, Any]:
-    """Return the report as plain data; with connections and rates where asked for."""
+    """Return the report as plain data, with connections and rates if you ask for them."""
     return {
         "version": VERSION,
         "generated_at": report.generated_at.isoformat(timespec="milliseconds"),
@@ -29,7 +29,7 @@ def document(
 
 
 def _pool(pool: PoolReport, rates: Mapping[str, Rates] | None) -> dict[str, Any]:
-    entry = {
+    content = {
         "alias": pool.alias,
         "role": pool.role,
         "cluster": pool.cluster,
@@ -42,8 +42,8 @@ def _pool(pool: PoolReport, rates: Mapping[str, Rates] | None) -> dict[str, Any]
         **figures(pool.status),
     }
     if rates is not None:
-        entry["rates"] = asdict(rates[pool.alias]) if pool.alias in rates else None
-    return entry
+        content["rates"] = asdict(rates[pool.alias]) if pool.alias in rates else None
+    return content
 
 
 def _process(process: ProcessReport, connections: bool) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def _process(process: ProcessReport, connections: bool) -> dict[str, Any]:
 
 
 def _process_pool(pool: ProcessPool, connections: bool) -> dict[str, Any]:
-    entry = {
+    content = {
         "alias": pool.alias,
         "profile": pool.profile,
         "state": pool.state,
@@ -65,8 +65,8 @@ def _process_pool(pool: ProcessPool, connections: bool) -> dict[str, Any]:
         **figures(pool.status),
     }
     if connections:
-        entry["connections"] = list(map(_connection, pool.connections))
-    return entry
+        content["connections"] = list(map(_connection, pool.connections))
+    return content
 
 
 def _connection(connection: ConnectionReport) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _health(health: ReplicaState | None) -> dict[str, Any]:
 
 
 def figures(status: PoolStatus) -> dict[str, Any]:
-    """Return the figures under the names of the document."""
+    """Return the figures of a pool by their names in the document."""
     return {
         "size": status.size,
         "max": status.max,

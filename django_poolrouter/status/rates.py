@@ -14,31 +14,31 @@ class Rates:
     """What a pool did between two reports, over all processes."""
 
     seconds: float
-    """The time between the two."""
+    """The time between the two reports."""
     checkouts_per_s: float
     waits_per_s: float
     timeouts_per_s: float
     """Callers that got no connection: timed out, or refused."""
     connects_per_s: float
     p95_wait_s: float
-    """Of the callers of this time alone (see ``PoolStatus.p95_wait``)."""
+    """Only of callers in this time (see ``PoolStatus.p95_wait``)."""
 
 
 def rates(before: Report, after: Report) -> dict[str, Rates]:
     """Return the rates of each alias that is in both reports."""
     seconds = after.clock - before.clock
-    known = {pool.alias: pool.status for pool in before.pools}
+    earlier = {pool.alias: pool.status for pool in before.pools}
     return {
-        pool.alias: _rates(known[pool.alias], pool.status, seconds)
+        pool.alias: _rates(earlier[pool.alias], pool.status, seconds)
         for pool in after.pools
-        if pool.alias in known and seconds > 0
+        if pool.alias in earlier and seconds > 0
     }
 
 
 def _rates(before: PoolStatus, after: PoolStatus, seconds: float) -> Rates:
     def grown(*names: str) -> int:
         grown: int = sum(getattr(after, name) - getattr(before, name) for name in names)
-        # Never below 0: who removes the totals of ended processes makes counters go back.
+        # Never below 0: counters go back when the totals of ended processes are removed.
         return max(0, grown)
 
     buckets = [

@@ -1,4 +1,4 @@
-"""One report of all pools of the project on this host: what every reader shows."""
+"""The report of all pools of the project on this host.  Every reader shows this one."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from .boards.totals import Retired
 __all__ = ["ConnectionReport", "PoolReport", "ProcessPool", "ProcessReport", "Report", "collect"]
 
 VERSION = 1
-# From good to bad: a pool is as bad as in the worst of its processes.
+# From good to bad.  A pool has the worst state that it has in any process.
 STATES = ("unused", "ok", "lagging", "drained", "busy", "ejected", "waiting", "exhausted")
 
 
 @dataclass(frozen=True, slots=True)
 class PoolReport:
-    """One alias over all processes; figures are sums, but ages are maxima.
+    """One alias over all processes: figures are sums, but ages are maxima.
 
-    Counters include those of processes that have ended.  Where no process has opened the
-    pool, size and max are those of a single one.
+    Counters include those of ended processes.  If no process has opened the pool, size and
+    max are those of a single process.
     """
 
     alias: str
@@ -44,9 +44,9 @@ class PoolReport:
     state: str
     """One of STATES."""
     ended: int = 0
-    """Processes that used it and have ended."""
+    """How many processes used the pool and have ended."""
     health: ReplicaState | None = None
-    """How a replica was found; None where no process looked lately."""
+    """How processes found the replica; None if none has looked lately."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +55,20 @@ class Report:
 
     generated_at: datetime
     clock: float
-    """Monotonic seconds, to tell what time lies between two reports."""
+    """Monotonic seconds, to measure the time between two reports."""
     host: str
     pools: tuple[PoolReport, ...]
     processes: tuple[ProcessReport, ...]
     warnings: tuple[str, ...] = ()
-    """What could not be read, a line each."""
+    """One line for each thing that could not be read."""
 
 
 def collect(alias: str | None = None, wall_clock: Callable[[], datetime] = UTC_NOW) -> Report:
-    """Read the boards of all live processes and add the pools that nobody has opened.
+    """Read the boards of all live processes, and add the pools that no process has opened.
 
     Args:
-        alias: only this database.
-        wall_clock: tells the time of the report.
+        alias: only this database; by default all.
+        wall_clock: returns the time of the report.
 
     """
     found = read_boards(conf.namespace())

@@ -23,7 +23,7 @@ QUERY_WIDTH = 80
 
 
 def pool_rows(report: Report, rates: Mapping[str, Rates] | None = None) -> list[Row]:
-    """Return a row for each alias, under a heading; with its rates where they are given."""
+    """Return a heading and a row for each alias, with its rates if they are given."""
     speeds = RATES if rates is not None else ()
     has_lag = any(pool.role == "replica" for pool in report.pools)
     lags = ("LAG",) if has_lag else ()
@@ -37,7 +37,7 @@ def pool_rows(report: Report, rates: Mapping[str, Rates] | None = None) -> list[
 
 
 def process_rows(report: Report) -> list[Row]:
-    """Return a row for each pool of each process, under a heading."""
+    """Return a heading and a row for each pool of each process."""
     rows: list[Row] = [("PID", "COMMAND", "STARTED", "ALIAS", *FIGURES, "STATE")]
     for process in report.processes:
         for pool in process.pools:
@@ -47,7 +47,7 @@ def process_rows(report: Report) -> list[Row]:
 
 
 def connection_rows(report: Report, *, server: bool = False) -> list[Row]:
-    """Return a row for each open connection, under a heading; with the server's side if asked."""
+    """Return a heading and a row for each open connection, with the server's view if asked."""
     rows: list[Row] = [(*CONNECTION, *SESSION) if server else CONNECTION]
     for process in report.processes:
         for pool in process.pools:
@@ -58,12 +58,12 @@ def connection_rows(report: Report, *, server: bool = False) -> list[Row]:
 
 
 def role(pool: PoolReport) -> str:
-    """Return the role, with the cluster where it is not the alias itself."""
+    """Return the role, and the cluster of a replica."""
     return f"replica of {pool.cluster}" if pool.role == "replica" else pool.role
 
 
 def seconds(value: float) -> str:
-    """Return a duration with its unit, in three or four characters."""
+    """Return a duration with its unit, in few characters."""
     if value < 1:
         return f"{value * 1000:.0f}ms"
     if value < 100:
@@ -72,7 +72,7 @@ def seconds(value: float) -> str:
 
 
 def align(rows: Iterable[Row], paint: Paint = lambda text, column: text) -> list[str]:
-    """Return lines with the columns aligned, numbers to the right; nothing is cut off."""
+    """Return lines with aligned columns, numbers to the right.  Nothing is cut off."""
     rows = [list(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     numeric = [
@@ -103,7 +103,7 @@ def _connection(connection: ConnectionReport) -> Row:
 def _session(session: ServerSession | None) -> Row:
     if session is None:
         return ("-",) * len(SESSION)
-    # What is in it may come from anybody, and a terminal obeys control characters.
+    # A query may hold text from any user, and a terminal obeys control characters.
     text = " ".join((session.query or "-").split())
     query = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
     return (

@@ -67,7 +67,7 @@ def test_roles__that_are_swapped_are_unhealthy(site: Site) -> None:
     site.point("SERVER", "replica1")
     site.point("REPLICA", "primary")
     found = site.check(code=1)
-    assert found["default"]["error"] == "is configured as a primary but a replica"
+    assert found["default"]["error"] == "is configured as a primary but is a replica"
     assert found["unopened"]["error"] == "is configured as a replica but follows no other server"
 
 
@@ -131,7 +131,8 @@ def test_server__that_closes_idle_connections_early_is_a_warning(site: Site) -> 
         options = {"init_command": "SET SESSION wait_timeout = 60"}
     site.point("SERVER", "primary", MORE_OPTIONS=options)
     [warning] = site.check("--database", "default")["default"]["warnings"]
-    assert "rest for 60 s, and max_idle is 600" in warning
+    assert "idle for 60 s, but max_idle is 600" in warning
+    assert warning.endswith("set it below 60")
 
 
 def test_connections_kept_for_min_idle__are_closed_by_their_age_alone(site: Site) -> None:
@@ -148,7 +149,10 @@ def test_connections_kept_for_min_idle__are_closed_by_their_age_alone(site: Site
     assert warnings(pool_recycle=3600) == []
     assert warnings(pool_recycle=59, min_idle=1) == []
     [warning] = warnings(pool_recycle=3600, min_idle=1)
-    assert "rest for 60 s, and those kept for min_idle live for pool_recycle, 3600" in warning
+    assert (
+        "idle for 60 s, but those kept for min_idle stay until pool_recycle, which is 3600"
+        in warning
+    )
 
 
 def test_wrong_password__is_not_shown(site: Site) -> None:
@@ -190,7 +194,7 @@ def test_server__that_forbids_the_question_for_positions_is_a_warning(site: Site
         site.cluster.wait_for_replicas()
     for alias in ("default", "unopened"):
         [warning] = found[alias]["warnings"]
-        assert warning.startswith("the server tells no position in its replication log")
+        assert warning.startswith("the server reports no position in its replication log")
 
 
 def test_advice__tells_of_the_use_that_it_saw(site: Site) -> None:

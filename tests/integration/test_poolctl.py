@@ -24,7 +24,7 @@ def test_reset__replaces_every_connection_of_all_processes(host: Host) -> None:
     workers = [host.worker().do("take", "take", "give") for _ in range(2)]
     done = host.run("poolctl", "reset", "default")
     assert done.returncode == 0, done.stdout
-    assert done.stdout.splitlines() == ["reset default: sent, 2 processes live", "done"]
+    assert done.stdout.splitlines() == ["reset default: sent to 2 live processes", "done"]
     pool = host.default()
     assert (pool["in_use"], pool["idle"], pool["cleared"]) == (2, 0, 2)
     for worker in workers:
@@ -109,7 +109,7 @@ def test_instruction__of_another_user_is_none(host: Host) -> None:
     [
         (("reset", "nope"), "'nope' not configured"),
         (("reset", "unpooled"), "'unpooled' is not pooled"),
-        (("drain", "default"), "Only a replica can be drained; 'default' is primary."),
+        (("drain", "default"), "Only a replica can be drained; the role of 'default' is primary."),
         (("reset", "default", "--wait=nan"), "--wait takes a number of seconds."),
         (("reset", "default", "--wait=-1"), "--wait takes a number of seconds."),
     ],

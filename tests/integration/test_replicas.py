@@ -320,7 +320,7 @@ def test_repeated_read__tells_its_own_reason(use: Any) -> None:
             Author.objects.exists()
     finally:
         shop.servers.restart("replica1")
-    assert (ran[-1].alias, ran[-1].reason) == ("replica2", "the replica that was chosen failed")
+    assert (ran[-1].alias, ran[-1].reason) == ("replica2", "the chosen replica failed")
 
 
 @pytest.mark.parametrize("pool", [True, False])

@@ -305,8 +305,8 @@ def test_trap_08__content_types_are_never_made_on_a_replica(shop: Site) -> None:
         with pytest.raises(Error, match=REFUSED) as caught:
             Note(text="x", target=tag)
         assert caught.value.__notes__ == [
-            f"{tag._state.db!r} is a replica of 'default'. Name no database, so that the router "
-            "chooses it, or name 'default'."
+            f"{tag._state.db!r} is a replica of 'default'. Do not name a database, so that the "
+            "router chooses it, or name 'default'."
         ]
         count = ContentType.objects.using("default").filter(app_label="shop", model="tag").count()
         assert count == 0
@@ -442,7 +442,7 @@ def test_trap_10__relations_within_a_cluster_only(shop: Site) -> None:
 @pytest.mark.parametrize("alias", ["replica1", "orders1"])
 def test_trap_11__migrate_and_dumpdata_of_a_replica_are_refused(shop: Site, alias: str) -> None:
     primary = {"replica1": "default", "orders1": "orders"}[alias]
-    told = f"'{alias}' is a replica of '{primary}', and has what that has. "
+    told = f"'{alias}' is a replica of '{primary}' and replays its changes. "
     for command in ("migrate", "dumpdata"):
         with pytest.raises(CommandError, match=f"{told}Use --database={primary}."):
             call_command(command, database=alias, verbosity=0)
@@ -524,7 +524,7 @@ def test_trap_12__raw_sql_that_writes_is_refused_and_the_error_says_what_to_do(
     with pytest.raises(Error, match=REFUSED) as caught:
         list(Tag.objects.raw("DELETE FROM shop_tag WHERE id = -1 RETURNING *"))
     [note] = caught.value.__notes__
-    assert "is a replica of 'default'. Name no database" in note
+    assert "is a replica of 'default'. Do not name a database" in note
     with using_primary():
         assert list(Tag.objects.raw("DELETE FROM shop_tag WHERE id = -1 RETURNING *")) == []
 

@@ -161,7 +161,7 @@ WRONG_ROUTERS = [
         {"REPLICA_OF": "defalt"},
         f"{REPLICA}['REPLICA_OF']: there is no database 'defalt'. Did you mean 'default'?",
     ),
-    ("replica1", {"REPLICA_OF": "replica1"}, f"{REPLICA}['REPLICA_OF']: a database is no replica"),
+    ("replica1", {"REPLICA_OF": "replica1"}, f"{REPLICA}['REPLICA_OF']: a database cannot be a"),
     (
         "orders",
         {"REPLICA_OF": "replica1"},

@@ -48,7 +48,7 @@ def only(setup: Setup) -> str:
 
 def test_weight__that_no_balancer_looks_at(setup: Setup) -> None:
     setup.databases["replica1"]["ROUTER"]["WEIGHT"] = 2
-    told = "poolrouter.W007 DATABASES['replica1'] has a WEIGHT, which BALANCER 'round_robin' of"
+    told = "poolrouter.W007 DATABASES['replica1'] has a WEIGHT, but BALANCER 'round_robin' of"
     assert only(setup).startswith(told)
     for balancer in ("weighted", "tests.unit.test_checks.last"):
         setup.databases["default"]["ROUTER"] = {"READ_YOUR_WRITES": "pin", "BALANCER": balancer}
@@ -68,7 +68,7 @@ def test_least_used__of_replicas_without_pool(setup: Setup) -> None:
 
 def test_router__that_is_asked_before_ours(setup: Setup) -> None:
     setup.settings["DATABASE_ROUTERS"] = [Migrator(), Chooser(), ROUTER]
-    told = f"poolrouter.W009 The router {__name__}.Chooser stands before '{ROUTER}' and is asked"
+    told = f"poolrouter.W009 The router {__name__}.Chooser comes before '{ROUTER}' and is asked"
     assert only(setup).startswith(told)
     setup.settings["DATABASE_ROUTERS"] = [ROUTER, Chooser()]
     assert setup.messages() == []
@@ -152,8 +152,8 @@ def test_relations__are_not_looked_at_while_settings_are_wrong(setup: Setup) -> 
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("ordrs", "names 'ordrs', and there is no such app. Did you mean 'orders'?"),
-        ("orders.Lines", "and there is no such model. Did you mean 'orders.Line'?"),
+        ("ordrs", "names 'ordrs', but there is no such app. Did you mean 'orders'?"),
+        ("orders.Lines", "but there is no such model. Did you mean 'orders.Line'?"),
         ("far.away.apps", "no such model. Name apps by their label, and models as in"),
     ],
 )

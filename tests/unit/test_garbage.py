@@ -139,7 +139,7 @@ def test_board__that_is_garbage_and_in_use_is_left_and_told(folder: Path, conten
         fcntl.flock(file, fcntl.LOCK_EX)
         found = read_boards("shop")
         assert found.processes == []
-        assert found.warnings == [f"{path} is of another version of django-poolrouter"]
+        assert found.warnings == [f"{path} was written by another version of django-poolrouter"]
         assert path.exists()
 
 

@@ -249,7 +249,7 @@ def test_using__bare_and_called_decorators_of_coroutine_functions() -> None:
 @pytest.mark.parametrize("using", [using_primary, using_replica])
 @pytest.mark.parametrize("alias", ["nowhere", "replica1", "legacy", ""])
 def test_using__names_a_primary(using: Any, alias: str) -> None:
-    told = f"No cluster has '{alias}' as its primary; there are 'default', 'orders'."
+    told = f"No cluster has '{alias}' as its primary. The primaries are 'default', 'orders'."
     with pytest.raises(ValueError, match=told), using(alias):
         pass
     with pytest.raises(ValueError, match=told):
@@ -260,7 +260,7 @@ def test_using__names_a_primary(using: Any, alias: str) -> None:
 def test_using__needs_no_settings_until_it_starts(use_databases: Any) -> None:
     later = using_primary("later")
     use_databases({"default": {"ENGINE": ENGINE, "NAME": "x"}, "later": {"ENGINE": ENGINE}})
-    with pytest.raises(ValueError, match="there are 'default'"), later:
+    with pytest.raises(ValueError, match="The primaries are 'default'"), later:
         pass
 
 

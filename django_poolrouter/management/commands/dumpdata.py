@@ -1,4 +1,4 @@
-"""manage.py dumpdata: Django's, which writes an empty list for a replica."""
+"""manage.py dumpdata: refuses a replica, where Django would write an empty list."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django_poolrouter.management.refuse_replica import refuse_replica
 
 
 class Command(dumpdata.Command):
-    """Django's command, that refuses replicas."""
+    """Django's command, except that it refuses replicas."""
 
     def handle(self, *app_labels: str, **options: Any) -> Any:
         """Refuse a replica, or do what Django does."""

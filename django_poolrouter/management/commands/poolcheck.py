@@ -1,4 +1,4 @@
-"""manage.py poolcheck: whether each database answers, and is what the settings say."""
+"""manage.py poolcheck: checks that each database answers and matches the settings."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Command(BaseCommand):
             "--processes",
             type=int,
             metavar="N",
-            help="Processes with pools on all hosts, for the budget; by default those that "
-            "live on this host.",
+            help="Number of processes with pools on all hosts, for the budget; by default "
+            "those that live on this host.",
         )
         parser.add_argument(
             "--observe",
@@ -45,14 +45,14 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Inspect, print and exit accordingly."""
+        """Inspect the databases and print the result; exit with 1 if one is unhealthy."""
         alias = options["database"]
         if alias is not None and alias not in conf.databases():
             raise CommandError(f"Database {alias!r} not configured.")
         if options["processes"] is not None and options["processes"] < 1:
             raise CommandError("--processes takes a number above 0.")
         if not 0 <= options["observe"] < math.inf:
-            raise CommandError("--observe takes a number of seconds, or 0 for not at all.")
+            raise CommandError("--observe takes a number of seconds, or 0 to skip it.")
         found = inspect(alias, options["processes"], options["observe"])
         if options["json"]:
             databases = list(map(_document, found))

@@ -1,4 +1,4 @@
-"""manage.py poolctl: instructions to the pools of all live processes on this host."""
+"""manage.py poolctl: gives an instruction to all live processes on this host."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ POLL = 0.1
 
 
 class Command(BaseCommand):
-    """Gives an instruction and waits until all have carried it out."""
+    """Gives an instruction and waits until all processes have carried it out."""
 
     help = (
-        "reset: replace every connection of a database, at the latest when it comes back. "
-        "drain: send no more reads to a replica. undrain: send them again."
+        "reset: replace every connection of a database: idle ones now, leased ones at checkin. "
+        "drain: send no more reads to a replica. undrain: send reads to it again."
     )
     requires_system_checks = ()
 
@@ -34,12 +34,12 @@ class Command(BaseCommand):
             type=float,
             default=5.0,
             metavar="SECONDS",
-            help="Longest wait for all processes, and for the connections of a drained replica "
-            "to come back; 5 by default.",
+            help="Longest wait until all processes have carried out the instruction, and no "
+            "connection of a drained replica is in use; 5 by default.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Give the instruction, wait, report and exit accordingly."""
+        """Give the instruction and wait for it; exit with 1 if a process has not carried it out."""
         instruction, alias = options["instruction"], options["alias"]
         if not options["wait"] >= 0:
             raise CommandError("--wait takes a number of seconds.")
@@ -55,7 +55,7 @@ class Command(BaseCommand):
             time.sleep(POLL)
         count = len(before.processes)
         noun = "process" if count == 1 else "processes"
-        self.stdout.write(f"{instruction} {alias}: sent, {count} {noun} live")
+        self.stdout.write(f"{instruction} {alias}: sent to {count} live {noun}")
         for line in missing:
             self.stdout.write(self.style.ERROR(line))
         if missing:
@@ -72,11 +72,11 @@ def _check(instruction: str, alias: str, report: Report) -> None:
     if pool is None:
         raise CommandError(f"Database {alias!r} is not pooled.")
     if instruction != "reset" and pool.role != "replica":
-        raise CommandError(f"Only a replica can be drained; {alias!r} is {pool.role}.")
+        raise CommandError(f"Only a replica can be drained; the role of {alias!r} is {pool.role}.")
 
 
 def _missing(instruction: str, alias: str, number: int) -> list[str]:
-    """Return what is left to wait for, a line each."""
+    """Return a line for each process that has not carried out the instruction."""
     report = collect(alias)
     missing = []
     for process in report.processes:
@@ -86,7 +86,7 @@ def _missing(instruction: str, alias: str, number: int) -> list[str]:
         elif process.instructions < number:
             missing.append(f"{_name(process)} has not answered; is it stopped?")
         elif instruction == "drain" and (used := sum(p.status.checkedout for p in process.pools)):
-            missing.append(f"{_name(process)} still uses {used} of its connections")
+            missing.append(f"{_name(process)} still uses {used} of the replica's connections")
     return missing
 
 

@@ -25,7 +25,7 @@ CLEAR = "\x1b[H\x1b[2J"
 
 
 class Command(BaseCommand):
-    """Reads what the processes show of their pools; opens no connection itself."""
+    """Shows what processes report of their pools; connects to databases only if asked to."""
 
     help = "Shows the connection pools of all live processes of this project on this host."
     requires_system_checks = ()
@@ -42,22 +42,27 @@ class Command(BaseCommand):
             metavar="SECONDS",
             help="Repeat until interrupted, every 2 seconds by default.",
         )
-        parser.add_argument("--processes", action="store_true", help="A row for each process.")
-        parser.add_argument("--connections", action="store_true", help="A row per connection.")
+        parser.add_argument(
+            "--processes", action="store_true", help="Also a row for each pool of each process."
+        )
+        parser.add_argument(
+            "--connections", action="store_true", help="Also a row for each open connection."
+        )
         parser.add_argument(
             "--server",
             action="store_true",
-            help="Also ask the servers what each connection does there; connects to them.",
+            help="Like --connections, but also connects to the servers and asks what each "
+            "connection is doing there.",
         )
         parser.add_argument(
             "--fail-on",
             choices=("waiting", "exhausted", "unhealthy"),
-            help="Exit with 1 if callers wait, if they wait and the pool is full, or if a "
-            "database does not answer.",
+            help="Exit with 1 if callers wait (waiting), if they wait and the pool is full "
+            "(exhausted), or if a database does not answer (unhealthy).",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print the report, once or again and again."""
+        """Print the report, once or repeatedly."""
         alias = options["database"]
         if alias is not None and alias not in conf.databases():
             raise CommandError(f"Database {alias!r} not configured.")
@@ -65,20 +70,23 @@ class Command(BaseCommand):
             if not 0 < options["watch"] < math.inf:
                 raise CommandError("--watch takes a number of seconds above 0.")
             if options["fail_on"]:
-                raise CommandError("--fail-on judges one report: give it without --watch.")
+                raise CommandError(
+                    "--fail-on judges a single report, so it cannot be used with --watch."
+                )
         if os.environ.get("NO_COLOR") and not options["force_color"]:
             self.style = type(self.style)()  # a style without colours
         try:
             report = self._show(options, None)
             while options["watch"] is not None:
-                self.stdout.flush()  # for who reads it through a pipe
+                self.stdout.flush()  # A pipe would otherwise hold the report back.
                 time.sleep(options["watch"])
                 report = self._show(options, report)
             self.stdout.flush()
         except KeyboardInterrupt:
             return
         except BrokenPipeError:
-            # Who reads has enough, as `head` has.  The interpreter will flush once more.
+            # The reader closed the pipe, as `head` does.  The interpreter flushes once more at
+            # exit, and must not fail then.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         if self._has_failed(report, options["fail_on"]):
@@ -92,7 +100,7 @@ class Command(BaseCommand):
         return condition == "unhealthy" and not self._all_healthy(report)
 
     def _all_healthy(self, report: Report) -> bool:
-        """Ask each database, and tell of those that do not answer."""
+        """Ask each database, and print an error for those that do not answer."""
         found = {pool.alias: PoolHealthMonitor(pool.alias).check_health() for pool in report.pools}
         for alias, health in found.items():
             if not health.healthy:

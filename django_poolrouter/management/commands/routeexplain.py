@@ -18,9 +18,9 @@ from django_poolrouter.status.table import align
 
 
 class Command(BaseCommand):
-    """Asks the routers as Django does, in a scope in which nothing happened yet."""
+    """Asks the routers as Django does, in a new scope."""
 
-    help = "Explains where a query of a model would go: outside of transactions, with no write yet."
+    help = "Explains where a query would go, outside of transactions and before any write."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
@@ -28,7 +28,7 @@ class Command(BaseCommand):
         parser.add_argument("--write", action="store_true", help="Explain a write, not a read.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print the answer of each router, and the rules of ours."""
+        """Print the answer of each router, and the rules of our own."""
         model, write = _model(options["model"]), options["write"]
         operation = "write" if write else "read"
         with scope():
@@ -46,10 +46,10 @@ class Command(BaseCommand):
         cluster = registry.topology.by_alias.get(decision.alias)
         if cluster is not None:
             self.stdout.write(_describe(cluster))
-        order = () if write else reasons.READ
-        if decision.reason in order:
+        rules = () if write else reasons.READ
+        if decision.reason in rules:
             self.stdout.write("")
-            for row in align([("RULE", "HOLDS"), *_rows(order, decision.reason)]):
+            for row in align([("RULE", "HOLDS"), *_rows(rules, decision.reason)]):
                 self.stdout.write(row)
 
 
@@ -78,8 +78,8 @@ def _describe(cluster: Cluster) -> str:
     return f"Its cluster: primary {cluster.primary!r}, replicas {replicas}."
 
 
-def _rows(order: Sequence[str], reason: str) -> Iterator[tuple[str, str]]:
-    """Give each rule, and whether it holds: those behind the first that does are not asked."""
-    held = order.index(reason)
-    for place, rule in enumerate(order):
+def _rows(rules: Sequence[str], reason: str) -> Iterator[tuple[str, str]]:
+    """Yield each rule and whether it holds.  Rules after the first that holds are not tried."""
+    held = rules.index(reason)
+    for place, rule in enumerate(rules):
         yield rule, "no" if place < held else "yes" if place == held else "-"

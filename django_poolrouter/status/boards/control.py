@@ -1,12 +1,12 @@
-"""Instructions from ``poolctl`` to all processes of a project: to reset a pool, to drain a replica.
+"""Instructions from ``poolctl`` to all processes of a project: reset a pool, drain a replica.
 
-An instruction is a line in a small file beside the boards, for each user one.  Each process looks
-at the file once a second, from the thread of its housekeeper: a word that pools compared at
-each checkout would take effect a little sooner and cost every checkout something.  Its
-board says which instruction it carried out last, so ``poolctl`` knows when all have.
+The instructions lie in small files beside the boards, one for each user.  The housekeeper of
+each process looks at them once a second.  Pools could instead compare a number at each checkout:
+that would take effect a little sooner, but slow every checkout.  The board of a process says
+which instruction it carried out last, so ``poolctl`` knows when all processes are done.
 
-Taking part is up to the settings, POOLROUTER["CONTROL"]; the user of a process may give it
-instructions, and root.
+A process takes instructions if POOLROUTER["CONTROL"] is set, and only from its own user and
+from root.
 """
 
 from __future__ import annotations
@@ -26,24 +26,25 @@ from .folders import first_usable, readable_folders
 SUFFIX = ".control"
 VERBS = ("reset", "drain", "undrain")
 LOOK_EVERY = 1.0
-# The greatest number of an instruction: nanoseconds since 1970, far ahead, and a word of the board.
+# The greatest number of an instruction.  Numbers are nanoseconds since 1970, and must fit into a
+# word of the board.
 NEWEST = 2**62
 PATIENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Instructions:
-    """What a file says."""
+    """The instructions in one file."""
 
     number: int = 0
-    """Of the newest instruction; each has a greater one than those before."""
+    """The number of the newest instruction.  Each has a greater number than those before."""
     resets: Mapping[str, int] = field(default_factory=dict)
-    """The newest instruction to reset each alias."""
+    """The number of the newest reset of each alias."""
     drained: frozenset[str] = frozenset()
-    """Replicas that are taken out of routing."""
+    """Replicas that get no reads."""
 
     def followed_by(self, verb: str, alias: str, number: int) -> Instructions:
-        """Return the instructions with one more."""
+        """Return these instructions and one more."""
         instructions = replace(self, number=number)
         if verb == "reset":
             return replace(instructions, resets={**self.resets, alias: number})
@@ -53,7 +54,13 @@ class Instructions:
 
 
 def load(path: Path, owners: Container[int] | None = None) -> Instructions:
-    """Return what a file says; nothing if it is not there, or of ours, or of these users."""
+    """Return the instructions in a file; none if it is missing, malformed or another user's.
+
+    Args:
+        path: the file.
+        owners: the users whose file it may be; by default any user's.
+
+    """
     with suppress(OSError, ValueError):
         match files.load(path, owners):
             case {"number": int(number), "resets": dict(resets), "drained": list(drained)} if all(
@@ -64,23 +71,25 @@ def load(path: Path, owners: Container[int] | None = None) -> Instructions:
 
 
 def drained() -> frozenset[str]:
-    """Return the replicas that any user's processes leave alone, by the files that can be read."""
+    """Return the replicas that any user has drained, as far as their files can be read."""
     if not conf.takes_instructions():
         return frozenset()
-    return frozenset(alias for path in _known() for alias in load(path).drained)
+    return frozenset(alias for path in _instruction_files() for alias in load(path).drained)
 
 
 def drained_for_us() -> frozenset[str]:
-    """Return the replicas that this process is to leave alone; never fails."""
+    """Return the replicas that this process must not read from; never fails."""
     if not conf.takes_instructions():
         return frozenset()
-    return frozenset(alias for path in _known() for alias in load(path, _masters()).drained)
+    return frozenset(
+        alias for path in _instruction_files() for alias in load(path, _trusted_users()).drained
+    )
 
 
-def _masters() -> Container[int]:
+def _trusted_users() -> Container[int]:
     """Return the users whose instructions this process follows: its own, and root.
 
-    Anybody may make files in some of the folders, by any name.
+    In some of the folders any user may create files, with any name.
     """
     return (os.getuid(), 0)
 
@@ -95,17 +104,17 @@ def give(
 
     Args:
         verb: one of VERBS.
-        alias: of the database.
-        boards: the folder and the user of each process that is to follow it.
-        wall_clock: nanoseconds since the epoch.
+        alias: the database.
+        boards: the folder and the user of each process that must follow it.
+        wall_clock: returns nanoseconds since 1970.
 
     Raises:
-        OSError: there is no place for it, or somebody holds the folder's lock.
+        OSError: no folder can be written to, or another process holds the folder's lock.
 
     """
     name = conf.namespace()
     places = {folder / files.name(name, str(user), SUFFIX): user for folder, user in boards}
-    for path in _known():  # an older instruction holds for processes yet to be started
+    for path in _instruction_files():  # processes that start later follow the files that exist
         places.setdefault(path, path.lstat().st_uid)
     if not places:
         user = os.getuid()
@@ -121,8 +130,8 @@ def give(
     return number
 
 
-def _known() -> list[Path]:
-    """Return the files with instructions, of all folders that can be read."""
+def _instruction_files() -> list[Path]:
+    """Return the files with instructions, in all folders that can be read."""
     namespace = conf.namespace()
     paths: list[Path] = []
     for folder in readable_folders():
@@ -132,8 +141,8 @@ def _known() -> list[Path]:
 
 
 def _versions() -> Iterator[tuple[Path, tuple[int, int]]]:
-    """Return what tells each version of a file with instructions from those before."""
-    for path in _known():
+    """Yield each file with instructions, and two numbers that change whenever it does."""
+    for path in _instruction_files():
         with suppress(OSError):  # removed meanwhile
             status = path.lstat()
             yield path, (status.st_ino, status.st_mtime_ns)
@@ -152,11 +161,11 @@ class Follower:
     """Carries out the instructions in one process; the housekeeper calls ``upkeep``.
 
     Args:
-        path: of the file with the instructions to this process; replicas that another one drains
-            are left out too.
-        reset: called with an alias whose connections are to be replaced.
-        drain: called with the drained replicas.
-        done: called with the number of the newest instruction when it is carried out.
+        path: the file with the instructions to this process.  Replicas that other files drain
+            get no reads either.
+        reset: called with an alias whose pool must be cleared.
+        drain: called with all drained replicas.
+        done: called with the number of the newest instruction after it was carried out.
 
     """
 
@@ -175,16 +184,16 @@ class Follower:
         self._drain = drain
         self._done = done
         self._seen: dict[Path, tuple[int, int]] = {}
-        # What was instructed before this process had a connection concerns others.
-        self._last = load(path, _masters()).number
+        # This process had no connection yet when earlier resets were given.
+        self._last = load(path, _trusted_users()).number
         self.upkeep()
 
     def upkeep(self) -> None:
-        """Look for instructions and carry them out."""
+        """Look for new instructions and carry them out."""
         seen = dict(_versions())
         if seen == self._seen:
             return
-        instructions = load(self._path, _masters())
+        instructions = load(self._path, _trusted_users())
         self._drain(drained_for_us())
         for alias, number in instructions.resets.items():
             if number > self._last:

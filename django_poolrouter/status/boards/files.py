@@ -1,4 +1,4 @@
-"""The files in a status folder: their names, the lock, how they are read and replaced."""
+"""The files in a status folder: how they are named, locked, read and replaced."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ POLL = 0.005
 
 
 def name(namespace: str, token: str, suffix: str) -> str:
-    """Return a file's name; the token tells it from others and has no hyphen."""
+    """Return a file's name.  The token makes it unique, and must have no hyphen."""
     return f"{quote(namespace, safe='')}-{token}{suffix}"
 
 
@@ -31,7 +31,7 @@ def of_project(folder: Path, namespace: str, suffix: str) -> list[Path]:
     wanted = quote(namespace, safe="")
     return sorted(
         folder / name
-        for name in os.listdir(folder)  # noqa: PTH208 - names will do, and often
+        for name in os.listdir(folder)  # noqa: PTH208 - runs often, and names are enough
         if name.endswith(suffix) and name.removesuffix(suffix).rpartition("-")[0] == wanted
     )
 
@@ -40,9 +40,10 @@ def opened(path: Path) -> int:
     """Open a file to read it, and return its descriptor.
 
     Raises:
-        OSError: it cannot be read, or it is none: opening a pipe would wait for a writer.
+        OSError: the file cannot be read, or is not a regular file.
 
     """
+    # Without O_NONBLOCK, opening a pipe would wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -54,41 +55,41 @@ def load(path: Path, owners: Container[int] | None = None) -> dict[str, Any]:
     """Return the JSON object in a file.
 
     Args:
-        path: of the file.
-        owners: the users whose file it may be; by default anybody's.
+        path: the file.
+        owners: the users whose file it may be; by default any user's.
 
     Raises:
-        OSError: it cannot be read, or is another user's.
-        ValueError: there is none in it.
+        OSError: the file cannot be read, or belongs to another user.
+        ValueError: it holds no JSON object.
 
     """
     with open(opened(path), "rb") as file:
         if owners is not None and os.fstat(file.fileno()).st_uid not in owners:
-            raise PermissionError(errno.EPERM, "of another user", str(path))
+            raise PermissionError(errno.EPERM, "belongs to another user", str(path))
         return parse(file.read())
 
 
 def parse(text: bytes) -> dict[str, Any]:
-    """Return the JSON object that a text is.
+    """Parse a text as a JSON object.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not one.
 
     """
     try:
         found = json.loads(text)
     except RecursionError:
-        raise ValueError("not JSON of ours") from None
+        raise ValueError("JSON is nested too deeply") from None
     if not isinstance(found, dict):
-        raise ValueError("no JSON object")
+        raise ValueError("not a JSON object")
     return found
 
 
 @contextmanager
 def locked(folder: Path, patience: float) -> Iterator[bool]:
-    """Hold the lock of the folder, and tell whether it was to be had within ``patience`` s.
+    """Hold the folder's lock; yield False if it was not free within ``patience`` seconds.
 
-    It is the folder itself that is locked: a file made by root would shut out the user.
+    The lock is on the folder itself: a lock file that root created would shut out the user.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -97,23 +98,23 @@ def locked(folder: Path, patience: float) -> Iterator[bool]:
             yield held
         finally:
             if held:
-                # Said, for a child that was forked meanwhile has the descriptor too.
+                # Closing is not enough: a child that was forked meanwhile has the descriptor too.
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 
 
 def replace(path: Path, content: bytes, owner: int) -> None:
-    """Put a file in the place of the one there, all of it or nothing, and the owner's.
+    """Replace a file as a whole, or not at all.  The new file belongs to ``owner``.
 
     The caller holds the folder's lock.
 
     Raises:
-        OSError: the folder cannot be written to, or is full; nothing is changed then.
+        OSError: the folder cannot be written to, or is full.  Nothing is changed then.
 
     """
     draft = path.with_name(f"{path.name}.draft")
-    draft.unlink(missing_ok=True)  # left by somebody who was killed, or laid there as a trap
+    draft.unlink(missing_ok=True)  # left by a killed process, or planted as a trap
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         if os.geteuid() == 0:
@@ -133,7 +134,7 @@ def _lock(descriptor: int, deadline: float) -> bool:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            # Never waits for ever: the holder may have been stopped.
+            # Do not wait forever: the holder may be stopped.
             if time.monotonic() >= deadline:
                 return False
             time.sleep(POLL)

@@ -1,4 +1,4 @@
-"""Where boards lie.
+"""The folders in which boards lie.
 
 A service and the shell of its operator have different environments, so a process writes
 to the first folder that it can use, and a reader looks into all of them.
@@ -21,10 +21,10 @@ NAME = "django-poolrouter"
 
 
 def first_usable(uid: int) -> Path:
-    """Return the folder that a new board would be made in.
+    """Return the folder in which a new board would be created.
 
     Raises:
-        OSError: there is none.
+        OSError: no folder can be used.
 
     """
     for folder in candidates(uid):
@@ -33,13 +33,13 @@ def first_usable(uid: int) -> Path:
         except OSError:
             continue
         return folder
-    raise OSError(errno.EROFS, "no folder for status files can be written to")
+    raise OSError(errno.EROFS, "cannot write to any folder for status files")
 
 
 def readable_folders() -> list[Path]:
-    """Return the folders in which boards of this user may lie; root sees all users'.
+    """Return the folders in which boards of this user may lie; for root, those of all users.
 
-    Those that this process may not look into are among them: whoever reads them tells.
+    This includes folders that this process may not open, so that the reader can warn of them.
     """
     if not hasattr(os, "getuid"):  # Windows
         return []
@@ -52,12 +52,12 @@ def readable_folders() -> list[Path]:
 
 
 def candidates(uid: int) -> Iterator[Path]:
-    """Return the folders that count for a user, the most wanted first."""
+    """Yield the folders that a user's processes may use, the preferred ones first."""
     for chosen in (conf.runtime_dir(), os.environ.get("POOLROUTER_RUNTIME_DIR")):
         if chosen:
             yield Path(chosen)
     yield SHARED
-    # Memory that other users' clean-up and a service's PrivateTmp leave alone.
+    # In memory.  No clean-up for other users and no service's PrivateTmp touches it.
     yield Path(f"/dev/shm/{NAME}-{uid}")  # noqa: S108
     for temporary in _temporary():
         yield temporary / f"{NAME}-{uid}"
@@ -68,30 +68,30 @@ def _may_be_there(folder: Path) -> bool:
         return stat.S_ISDIR(folder.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError:  # on the way to it is a folder that is closed to this user
+    except OSError:  # this user may not enter a folder above it
         return True
 
 
 def _temporary() -> list[Path]:
     try:
         return [Path(tempfile.gettempdir())]
-    except OSError:  # in a container, no folder may be writable at all
+    except OSError:  # perhaps no folder is writable, as in some containers
         return []
 
 
 def prepare(folder: Path) -> None:
-    """Make the folder, or check that one found there is safe to write to.
+    """Create the folder, or check that the existing one is safe to write to.
 
     Raises:
-        OSError: it cannot be used.
+        OSError: the folder cannot be used.
 
     """
     if folder != SHARED:
-        # Anybody may create names in /tmp: a folder of somebody else's is not ours to trust.
+        # Any user may create names in /tmp, so a folder of another user is not to be trusted.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid not in (os.getuid(), 0):
             raise PermissionError(errno.EPERM, "not a folder of this user")
-    # What cannot be listed hides the boards in it from everybody.
+    # A folder that cannot be listed hides its boards from every reader.
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "cannot be read and written to")

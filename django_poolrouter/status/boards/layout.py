@@ -1,12 +1,12 @@
-"""The file in which a process shows its pools, a *board*.
+"""The layout of a *board*, the file in which a process shows its pools.
 
     header    magic, length of the JSON, number of the last instruction carried out, JSON of the
               process; HEADER bytes in all
     segment   magic, length of the segment, length of the JSON, offset of the words,
               JSON of the pool, words (see ``pooling.counters``); one for each pool
 
-Segments start at multiples of the page size, so that each can be mapped by itself, and
-are only ever appended.  A segment's magic is stored last: what has one is complete.
+Segments start at multiples of the page size, so that each can be mapped separately.  They are
+only ever appended.  A segment's magic is stored last, so a segment that has one is complete.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def pack_header(process: dict[str, Any]) -> bytes:
 
 
 def pack_segment(pool: dict[str, Any], words: int) -> tuple[bytes, int, int]:
-    """Return a segment's bytes but for the magic, its length and where its words start."""
+    """Return a segment's bytes without the magic, its length, and the offset of its words."""
     text = json.dumps(pool).encode()
     start = -(-(_PREFIX.size + len(text)) // 8) * 8
     length = -(-(start + 8 * words) // HEADER) * HEADER
@@ -49,7 +49,8 @@ def parse(
     """Return the process, its last instruction, and its pools, each with its words.
 
     Raises:
-        ValueError: this is no board, or one of another version; for a pool, when it is its turn.
+        ValueError: this is not a board, or is one of another version.  A wrong segment raises
+            it only when the iterator reaches that pool.
 
     """
     if len(board) < HEADER:
@@ -62,7 +63,7 @@ def parse(
         case {"pid": int(), "command": str(), "started_at": str(at), "takes_instructions": bool()}:
             if datetime.fromisoformat(at).tzinfo is not None:
                 return process, instructions, _segments(board)
-    raise ValueError("not what a process tells")
+    raise ValueError("not the description of a process")
 
 
 def _segments(board: memoryview) -> Iterator[tuple[dict[str, Any], memoryview]]:
@@ -81,5 +82,5 @@ def _segments(board: memoryview) -> Iterator[tuple[dict[str, Any], memoryview]]:
             ):
                 yield pool, board[at + start : at + start + 8 * words].cast("q")
             case _:
-                raise ValueError("not what a pool tells")
+                raise ValueError("not the description of a pool")
         at += length

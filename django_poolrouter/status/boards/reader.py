@@ -1,4 +1,4 @@
-"""Reads the boards of a project's processes on this host, and clears away those of the dead."""
+"""Reads the boards of a project's processes on this host, and removes those of ended ones."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_poolrouter.status")
 
-# How long to wait for another who is clearing away the boards of the dead, in seconds.
+# Seconds to wait while another process removes boards from the folder.
 PATIENCE = 0.5
-# Bytes of a board with a million connections.
+# The largest board, in bytes: it has a million connections.
 LARGEST = 2**26
 
 
@@ -57,7 +57,7 @@ class ConnectionReport:
     thread: int
     backend: int
     server: ServerSession | None = None
-    """What the server says of it, where it was asked."""
+    """The server's view of it, if the server was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +70,11 @@ class ProcessPool:
     status: PoolStatus
     connections: tuple[ConnectionReport, ...] = ()
     health: ReplicaState | None = None
-    """How this process found the replica that it leads to; None where nobody looked."""
+    """How this process found the replica; None if it has not looked."""
 
     @property
     def state(self) -> str:
-        """One word for how it fares, one of ``report.STATES``: the worst that is true."""
+        """The worst state that is true, one of ``report.STATES``."""
         status = self.status
         found = self.health.state if self.health else "up"
         if status.waiting:
@@ -95,24 +95,24 @@ class ProcessReport:
     started_at: str
     pools: tuple[ProcessPool, ...]
     folder: Path = Path()
-    """Where its board lies."""
+    """The folder of its board."""
     owner: int = 0
     """The user that it runs as."""
     id: str = ""
-    """What tells it from all others of the folder's; a container has a pid 1 of its own."""
+    """Unique in the folder.  The pid is not: each container has its own pid 1."""
     instructions: int | None = None
-    """The last instruction that it has carried out (see ``control``); None if it takes none."""
+    """The number of the last one it carried out (see ``control``); None if it takes none."""
 
 
 @dataclass(slots=True)
 class Found:
-    """All that was found."""
+    """What the boards say, and what could not be read."""
 
     processes: list[ProcessReport] = field(default_factory=list)
     ended: Retired = field(default_factory=Retired)
-    """What processes counted that have ended."""
+    """The counters of ended processes."""
     warnings: list[str] = field(default_factory=list)
-    """What could not be read, a line each."""
+    """One line for each thing that could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class _Board:
 
 
 def read_boards(namespace: str) -> Found:
-    """Read the boards of all processes; those of dead ones are removed."""
+    """Read the boards of all processes, and remove those of ended ones."""
     found = Found()
     for folder in readable_folders():
         try:
@@ -135,9 +135,9 @@ def read_boards(namespace: str) -> Found:
 
 
 def clear_away(folder: Path, namespace: str, patience: float = 0) -> None:
-    """Remove the boards of dead processes from a folder, if nobody else is at it.
+    """Remove the boards of ended processes from a folder, unless another process does so.
 
-    Never fails: it is a favour to others, done while a connection is wanted or at the exit.
+    Never fails: it only tidies up, while a caller waits for a connection or at exit.
     """
     try:
         _read_folder(folder, namespace, Found(), patience, living=False)
@@ -149,25 +149,25 @@ def _read_folder(
     folder: Path, namespace: str, found: Found, patience: float = PATIENCE, *, living: bool = True
 ) -> None:
     with files.locked(folder, patience) as is_ours:
-        known = totals.load(folder, namespace)
-        found.ended += known
-        dead = []
+        counted = totals.load(folder, namespace)
+        found.ended += counted
+        ended_boards = []
         for board in _boards(folder, namespace, found, living=living):
             if board.alive:
                 found.processes.append(board.process)
             else:
-                dead.append(board)
+                ended_boards.append(board)
         left: dict[int, list[Retired]] = {}
-        for board in dead:
+        for board in ended_boards:
             pools = {pool.alias: pool.status for pool in board.process.pools}
             remains = Retired.of(board.path.name, pools)
             left.setdefault(board.process.owner, []).append(remains)
-            if not remains.boards <= known.boards:
+            if not remains.boards <= counted.boards:
                 found.ended += remains
         for owner, ended in left.items() if is_ours else ():
             try:
                 totals.fold(folder, namespace, owner, ended)
-            except OSError as error:  # then they are counted from their boards each time
+            except OSError as error:  # The next reader counts them from their boards again.
                 logger.debug("boards of ended processes stay in %s: %s", folder, error)
 
 
@@ -183,11 +183,14 @@ def _boards(folder: Path, namespace: str, found: Found, *, living: bool) -> Iter
             if board is not None:
                 yield board
             else:
-                found.warnings.append(f"{path} is of another version of django-poolrouter")
+                found.warnings.append(f"{path} was written by another version of django-poolrouter")
 
 
 def _read_board(path: Path, *, living: bool) -> _Board | None:
-    """Return what the board says; None if it is alive and written in another way, or unwanted."""
+    """Return what a board says; None if its process lives and its format is another.
+
+    Without ``living``, also None for every live process.
+    """
     descriptor = files.opened(path)
     with ExitStack() as stack:
         stack.callback(os.close, descriptor)
@@ -211,10 +214,10 @@ def _read_board(path: Path, *, living: bool) -> _Board | None:
 
 
 def _content(descriptor: int) -> bytes:
-    """Return all that is in the file.
+    """Return the contents of the file.
 
-    It is read, not mapped: in a map, a page that somebody cuts off ends in SIGBUS.  The kernel
-    copies whole words.
+    The file is read, not mapped: if another process shortened it, access to a lost page of a map
+    would end in SIGBUS.  The kernel copies whole words, so no figure is half of an old one.
     """
     size = os.fstat(descriptor).st_size
     if size > LARGEST:
@@ -223,7 +226,7 @@ def _content(descriptor: int) -> bytes:
 
 
 def _is_locked(descriptor: int) -> bool:
-    """Tell whether the writer lives: the kernel drops its lock with the process."""
+    """Tell whether the writer lives: the kernel drops its lock when the process ends."""
     try:
         # Shared, so that two readers do not take each other for the writer.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -241,9 +244,9 @@ def _parse(view: memoryview) -> ProcessReport:
     for meta, words in segments:
         with words:
             found = _pool(meta, words.tolist(), now)
-        # Renamed test databases and copies of a wrapper have pools of their own.
-        known = pools.get(found.alias)
-        pools[found.alias] = _merge(known, found) if known else found
+        # An alias has several pools if a test database was renamed or a wrapper was copied.
+        earlier = pools.get(found.alias)
+        pools[found.alias] = _merge(earlier, found) if earlier else found
     return ProcessReport(
         process["pid"],
         process["command"],

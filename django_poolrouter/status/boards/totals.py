@@ -1,10 +1,12 @@
 """The counters of processes that have ended, kept so that the host's totals never go back.
 
-Whoever finds the board of a dead process adds its counters to one small file for each user
-of the folder and removes the board; a process that ends in order does that with its own.
-All of it happens under an exclusive lock on the folder.  The file is replaced as a whole
-and names the boards that it includes, as long as they are there: who is killed between the
-two steps leaves a board that the next one only has to remove.
+A process that ends normally adds the counters of its board to a small file, and removes the
+board.  For a killed process, the next reader or the next new process does that.  The folder has
+one such file for each user.
+
+Both steps happen under an exclusive lock on the folder.  The file is replaced as a whole, and
+names the boards that it includes, for as long as they exist.  If a process is killed between the
+two steps, the board that stays is not added twice but only removed.
 """
 
 from __future__ import annotations
@@ -27,14 +29,14 @@ SUFFIX = ".retired"
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """What ended processes counted."""
+    """The counters of ended processes."""
 
     pools: Mapping[str, PoolStatus] = field(default_factory=dict)
-    """Of each alias, with figures of 0 where they are no counters."""
+    """The counters of each alias.  Figures that are not counters are 0."""
     processes: Mapping[str, int] = field(default_factory=dict)
-    """Of each alias, how many processes have ended that used it."""
+    """How many of the processes that used each alias have ended."""
     boards: frozenset[str] = frozenset()
-    """Names of the boards that are included and may still lie there."""
+    """The names of boards that are included and may still exist."""
 
     def __add__(self, other: Retired) -> Retired:
         aliases = [*dict.fromkeys([*self.pools, *other.pools])]
@@ -47,13 +49,13 @@ class Retired:
 
     @classmethod
     def of(cls, board: str, pools: Mapping[str, PoolStatus]) -> Retired:
-        """Return what is left of one process."""
+        """Return the counters of one ended process."""
         counted = {alias: _counters(status) for alias, status in pools.items()}
         return cls(counted, dict.fromkeys(counted, 1), frozenset([board]))
 
 
 def load(folder: Path, namespace: str) -> Retired:
-    """Return what is kept of ended processes; files of other users count if we may read them."""
+    """Return the counters of ended processes, from the files of all users that can be read."""
     found = Retired()
     for path in files.of_project(folder, namespace, SUFFIX):
         with suppress(OSError, ValueError):
@@ -61,27 +63,27 @@ def load(folder: Path, namespace: str) -> Retired:
     return found
 
 
-def fold(folder: Path, namespace: str, owner: int, dead: Collection[Retired]) -> None:
-    """Add what is left of some processes to the owner's file and remove their boards.
+def fold(folder: Path, namespace: str, owner: int, ended: Collection[Retired]) -> None:
+    """Add the counters of ended processes to the owner's file, and remove their boards.
 
     The caller holds the folder's lock.
 
     Raises:
-        OSError: the folder cannot be written to, or is full; nothing is changed then.
+        OSError: the folder cannot be written to, or is full.  Nothing is changed then.
 
     """
     path = folder / files.name(namespace, str(owner), SUFFIX)
-    known = Retired()
+    total = Retired()
     with suppress(OSError, ValueError):
-        known = _load(path)
+        total = _load(path)
     here = {path.name for path in files.of_project(folder, namespace, layout.SUFFIX)}
-    known = replace(known, boards=known.boards & here)
-    for one in dead:
-        if not one.boards <= known.boards:
-            known += one
-    files.replace(path, json.dumps(_content(known)).encode(), owner)
-    # Not what the file names: root reads files of users, who might name any file there is.
-    for board in frozenset().union(*(one.boards for one in dead)):
+    total = replace(total, boards=total.boards & here)
+    for one in ended:
+        if not one.boards <= total.boards:
+            total += one
+    files.replace(path, json.dumps(_content(total)).encode(), owner)
+    # Never remove what the file names: root reads users' files, and a user could name any path.
+    for board in frozenset().union(*(one.boards for one in ended)):
         (folder / board).unlink(missing_ok=True)
 
 
@@ -122,7 +124,7 @@ def _status(figures: Any) -> PoolStatus:
     numbers = {name: figures[name] for name in COUNTERS}
     buckets = numbers.pop("wait_buckets")
     if not isinstance(buckets, list) or len(buckets) != WAIT_BUCKETS:
-        raise ValueError("not waits by their length")
+        raise ValueError("not a histogram of waits")
     return replace(
         PoolStatus.unopened(),
         **{name: _number(value) for name, value in numbers.items()},

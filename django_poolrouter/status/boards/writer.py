@@ -1,11 +1,11 @@
 """Shows this process's pools to others, in a board that they can read at any time.
 
-The pools write their figures straight into the mapped file; nothing has to run for them
-to be seen, so a process that is stopped or busy still shows the truth.  An exclusive lock
-on the file says that the process lives: the kernel drops it however the process ends.
+The pools write their figures straight into the mapped file.  No code has to run when others
+read them, so a process that is stopped or busy still shows the truth.  An exclusive lock on the
+file says that the process lives: the kernel drops it however the process ends.
 
-A board is made with the first pool, never at import.  Whatever fails here, the pools
-work on in private memory.
+The first pool creates the board; an import never does.  If anything fails here, the pools go on
+in private memory.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class Publisher:
         self._board: Board | None = None
         self._follower: Follower | None = None
         self._words: dict[str, list[memoryview]] = {}
-        self._has_told = False
+        self._has_warned = False
 
     def start(self) -> None:
-        """Show all pools that are made from now on."""
+        """Show all pools that are opened from now on."""
         self._registry.publisher = self
-        # Before the pools register theirs, so it runs after they were closed.
+        # Registered before the first pool's exit function, so it runs after pools are closed.
         atexit.register(self._remove)
 
     def page(self, pool: DatabasePool, config: PoolConfig) -> Page:
@@ -75,23 +75,23 @@ class Publisher:
                 if self._follower is not None:
                     self._registry.housekeeper.watch(self._follower)
                 page = Page(self._board.add_segment({**meta, "words": words}, words))
-            except Exception as error:  # whatever it is, the caller is to get a connection
-                self._tell(f"pool {pool.alias!r} is not shown to poolstatus: {error}")
+            except Exception as error:  # the caller must get a connection all the same
+                self._warn_once(f"pool {pool.alias!r} is not shown to poolstatus: {error}")
                 return Page.private(config.max)
             self._words.setdefault(pool.alias, []).append(page.words)
             return page
 
     def drained(self) -> frozenset[str]:
-        """Return the replicas that this process is to leave alone; never fails."""
+        """Return the replicas that this process must not read from; never fails."""
         return control.drained_for_us()
 
     def note_health(self, alias: str, state: State, lag: float | None) -> None:
-        """Show how a replica was found; called by whichever thread asked it."""
+        """Show how a replica was found.  The thread that asked the replica calls this."""
         for words in self._words.get(alias, ()):
             replica_health.note(words, state, lag, time.monotonic_ns())
 
     def _follow(self, board: Board) -> Follower | None:
-        """Follow instructions, if the settings say so."""
+        """Return a follower of instructions; None if the settings do not ask for one."""
         if not conf.takes_instructions():
             return None
         name = files.name(conf.namespace(), str(os.getuid()), control.SUFFIX)
@@ -99,10 +99,10 @@ class Publisher:
         path = board.path.with_name(name)
         return Follower(path, registry.clear, registry.drain, board.note_instruction)
 
-    def _tell(self, what: str) -> None:
-        # Once: the same disk is full for every pool.
-        logger.log(logging.DEBUG if self._has_told else logging.WARNING, "%s", what)
-        self._has_told = True
+    def _warn_once(self, what: str) -> None:
+        # Warn once: every pool would fail for the same reason.
+        logger.log(logging.DEBUG if self._has_warned else logging.WARNING, "%s", what)
+        self._has_warned = True
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
@@ -118,10 +118,10 @@ class Publisher:
 
 
 def _make_board() -> Board:
-    """Make the board in the first folder that takes it.
+    """Create the board in the first folder that can be used.
 
     Raises:
-        OSError: none does.
+        OSError: no folder can be used.
 
     """
     reasons = []
@@ -132,7 +132,7 @@ def _make_board() -> Board:
         except OSError as error:
             reasons.append(f"{folder}: {error.strerror or error}")
             continue
-        # Here too: where workers come and go, perhaps nobody ever asks for the status.
+        # Here too: workers may come and go on a host where poolstatus never runs.
         clear_away(folder, conf.namespace())
         return board
     raise OSError("; ".join(reasons))
@@ -142,21 +142,21 @@ class Board:
     """The file of this process."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the file in ``folder``; it appears locked and complete, or not at all."""
+        """Create the file in ``folder``.  It appears locked and complete, or not at all."""
         namespace = conf.namespace()
         token = f"{os.getpid()}_{secrets.token_hex(4)}"
         self.path = folder / files.name(namespace, token, layout.SUFFIX)
         self._maps: list[mmap.mmap] = []
         draft = self.path.with_suffix(".draft")
         self._lock = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        # Opened again, for maps keep descriptors that cannot be closed while the words
-        # are in use, and a forked child must close all that hold the lock.
+        # A second descriptor, for the maps.  A map keeps its descriptor open while its words are
+        # in use, but a forked child must be able to close every descriptor that holds the lock.
         self._file = os.open(draft, os.O_RDWR)
         self._size = 0
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             at = self._append(layout.pack_header(_describe_process()))
-            # Mapped like all else: a thread may write to it after the file was closed.
+            # Mapped, like the segments: a thread may write to it after the file was closed.
             self._header = memoryview(mmap.mmap(self._file, self._size, offset=at)).cast("q")
             draft.rename(self.path)
         except Exception:
@@ -175,9 +175,9 @@ class Board:
         return view[start : start + 8 * words].cast("q")
 
     def _append(self, content: bytes) -> int:
-        """Write at the end and return where that is; all of it, or nothing that counts."""
+        """Write at the end and return the offset.  If it fails, the end stays where it was."""
         at, length = self._size, len(content)
-        # Reserved and written: touching a hole of a full disk ends in SIGBUS.
+        # Reserve the space before writing: touching a hole on a full disk ends in SIGBUS.
         if hasattr(os, "posix_fallocate"):  # not on macOS
             os.posix_fallocate(self._file, at, length)
         if os.pwrite(self._file, content, at) < length:
@@ -190,12 +190,12 @@ class Board:
         self._header[layout.INSTRUCTIONS] = number
 
     def close(self) -> None:
-        """Let go of the file without unlocking it: in a forked child it is the parent's."""
+        """Close the file without unlocking it: in a forked child, the lock is the parent's."""
         os.close(self._lock)
         os.close(self._file)
 
     def remove(self) -> None:
-        """Take the file away at the end of the process; its counters go to the host's totals."""
+        """Remove the file at the end of the process, and add its counters to the host's totals."""
         self.close()
         clear_away(self.path.parent, conf.namespace(), patience=0.5)
 
@@ -219,7 +219,7 @@ def _command() -> str:
 
 
 def _started(wall_clock: Callable[[], float] = time.time) -> float:
-    """Return when this process started, in seconds since the epoch."""
+    """Return when this process started, in seconds since 1970."""
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         uptime = float(Path("/proc/uptime").read_text().split()[0])

@@ -1,4 +1,4 @@
-"""What the servers say of themselves when they are asked.
+"""Questions to the servers, and advice that follows from the answers.
 
 ``management`` and ``contrib`` may import this room.
 """

@@ -1,4 +1,4 @@
-"""What the pools of a server may take of its connections."""
+"""How many of a server's connections the pools may take."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """One limit of a server, and what the pools need of it."""
+    """One limit of a server, and how much of it the pools may need."""
 
     limit: int
     name: str
-    """What sets the limit, in the server's words."""
+    """The source of the limit, in the server's words."""
     aliases: tuple[str, ...]
-    """The pooled databases whose connections count together."""
+    """The pooled databases whose connections count towards the limit."""
     per_process: int
     """The sum of their size + overflow."""
     processes: int
 
     @property
     def needed(self) -> int:
-        """Connections, if every process used its pools to the full."""
+        """The connections that are open when the pools of every process are full."""
         return self.processes * self.per_process
 
     @property
     def fits(self) -> bool:
-        """Tell whether the server can never run out of connections by these pools alone."""
+        """Tell whether these pools alone can never exceed the limit."""
         return self.needed <= self.limit
 
     def __str__(self) -> str:
@@ -46,9 +46,9 @@ def budgets(alias: str, facts: Mapping[str, ServerFacts], processes: int) -> lis
     """Return the budgets that a database is part of, the tightest first.
 
     Args:
-        alias: of the database.
-        facts: of all servers that were asked.
-        processes: how many have pools.
+        alias: the database.
+        facts: what each server that was asked said of itself, by alias.
+        processes: how many processes have pools.
 
     """
     found = [_budget(alias, limit, facts, processes) for limit in facts[alias].limits]
@@ -63,7 +63,7 @@ def _budget(alias: str, limit: Limit, facts: Mapping[str, ServerFacts], processe
 def _shares(
     alias: str, limit: Limit, facts: Mapping[str, ServerFacts]
 ) -> Iterator[tuple[str, int]]:
-    """Return what each database takes of a limit in one process."""
+    """Yield each database that counts towards the limit, and its connections in one process."""
     databases = conf.databases()
     same = {"server": (), "account": ("USER",), "database": ("NAME",)}[limit.shared_by]
     for other, of_other in facts.items():

@@ -1,4 +1,4 @@
-"""Connects to each database through its pool and asks who answers."""
+"""Connects to each database through its pool, and compares the server with the settings."""
 
 from __future__ import annotations
 
@@ -25,38 +25,38 @@ if TYPE_CHECKING:
     from ...pooling import PoolConfig
     from ...process.database_pool import DatabasePool, ServerConnector
 
-# Seconds for all that a database is asked.
+# Seconds for all questions to one database.
 TIMEOUT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What was found of one alias."""
+    """The findings about one alias."""
 
     alias: str
     role: Role
-    """By the settings."""
+    """The role in the settings."""
     vendor: str
     server: str = ""
     found: str | None = None
-    """"primary" or "replica", by what the server says; None if it does not."""
+    """"primary" or "replica", as the server says; None if it does not say."""
     read_only: bool | None = None
     connect_ms: float | None = None
-    """To open a connection, with all that Django sets up on it."""
+    """The time to open a connection, including what Django sets up on it."""
     latency_ms: float | None = None
-    """Of a ping."""
+    """The time of a ping."""
     lag_s: float | None = None
     budgets: tuple[Budget, ...] = ()
     """The tightest first."""
     warnings: tuple[str, ...] = ()
-    """What is likely to go wrong."""
+    """Likely problems, a sentence each."""
     advice: tuple[str, ...] = ()
-    """What the use that was seen says of the pool's size."""
+    """Advice on the pool's size, from its observed use."""
     error: str | None = None
 
     @property
     def healthy(self) -> bool:
-        """Tell whether it answers and is what the settings say."""
+        """Tell whether the server answers and matches the settings."""
         return self.error is None
 
 
@@ -66,15 +66,17 @@ def inspect(
     """Inspect one database, or all.
 
     Args:
-        alias: of the database.
-        processes: how many have pools, on all hosts; by default those alive on this one.
-        seconds: how long to watch the use of the pools, for advice.
+        alias: only this database; by default all.
+        processes: how many processes on all hosts have pools; by default those that live on
+            this host.
+        seconds: how long to watch the use of the pools, for advice; 0 for no advice.
 
     """
     count = processes or max(1, sum(1 for process in collect().processes if process.pools))
     use = observe(seconds) if seconds else {}
-    wanted = [name for name in pools if alias is None or _concerns(name, alias)]
-    # Primaries first: what they write after their answer is not lag.
+    wanted = [name for name in pools if alias is None or _is_needed_for(name, alias)]
+    # Primaries first.  If a replica answered before its primary, then writes between the two
+    # answers would look like lag.
     primaries_first = sorted(wanted, key=lambda name: registry.topology.role(name) == "replica")
     asked = {name: _inspect_one(name) for name in primaries_first}
     facts = {name: found for name, (_, found) in asked.items() if found is not None}
@@ -89,18 +91,18 @@ def measure_lag(alias: str, timeout: float) -> float | None:
     """Return how many seconds a replica is behind its primary; None if the server cannot tell.
 
     Args:
-        alias: of the replica.
-        timeout: longest wait for each of the two servers.
+        alias: the replica.
+        timeout: longest wait for each of the two servers, in seconds.
 
     Raises:
-        PoolError: it is no replica by the settings, it follows no server, or one of the two
-            cannot be asked.
+        PoolError: the alias is not a replica in the settings, its server follows no other
+            server, its replication is stopped, or one of the two servers cannot be asked.
 
     """
     cluster = registry.topology.cluster_of_replica(alias)
     if cluster is None:
         raise PoolError(f"{alias!r} is not a replica")
-    # The primary first, as in ``inspect``.
+    # Ask the primary first, as in ``inspect``.
     leader, replica = (_facts(name, timeout) for name in (cluster.primary, alias))
     if replica.role == "primary":
         raise PoolError(f"{alias!r} follows no other server")
@@ -126,23 +128,27 @@ def _facts(alias: str, timeout: float) -> ServerFacts:
         raise PoolError(f"cannot ask {alias!r}: {describe(error, pool)}") from error
 
 
-def _concerns(other: str, alias: str) -> bool:
-    """Tell whether a database has to be asked about another: its primary, its neighbours."""
+def _is_needed_for(other: str, alias: str) -> bool:
+    """Tell whether the inspection of ``alias`` needs the answers of ``other``.
+
+    It needs those of its primary for the lag, and those of databases on the same server for
+    the budget.
+    """
     cluster = registry.topology.by_alias.get(alias)
     if other == alias or (cluster and other == cluster.primary):
         return True
-    return _may_be_one(conf.databases()[other], conf.databases()[alias])
+    return _may_share_server(conf.databases()[other], conf.databases()[alias])
 
 
-def _may_be_one(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Tell whether two databases may be on one server; only the servers themselves know."""
+def _may_share_server(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Tell whether two databases may be on one server.  Only the servers know for sure."""
     ports = {str(one["PORT"]), str(other["PORT"])}
     return _machine(one["HOST"]) == _machine(other["HOST"]) and ("" in ports or len(ports) == 1)
 
 
 def _machine(host: str) -> str:
-    is_here = host.startswith(("/", "@")) or host in ("", "localhost", "127.0.0.1", "::1")
-    return "" if is_here else host.lower()
+    is_local = host.startswith(("/", "@")) or host in ("", "localhost", "127.0.0.1", "::1")
+    return "" if is_local else host.lower()
 
 
 def _inspect_one(alias: str) -> tuple[Inspection, ServerFacts | None]:
@@ -152,12 +158,12 @@ def _inspect_one(alias: str) -> tuple[Inspection, ServerFacts | None]:
         if pool.connector is None:
             pool.answer_within(TIMEOUT, pool.ping)
             return found, None
-        return pool.answer_within(TIMEOUT, partial(_meet, pool, pool.connector, found))
+        return pool.answer_within(TIMEOUT, partial(_measure, pool, pool.connector, found))
     except Exception as error:
         return replace(found, error=describe(error, pool)), None
 
 
-def _meet(
+def _measure(
     pool: DatabasePool, connector: ServerConnector, found: Inspection, timeout: float
 ) -> tuple[Inspection, ServerFacts]:
     began = time.perf_counter()
@@ -200,9 +206,9 @@ def _judge(
 def _fault(inspection: Inspection) -> str | None:
     if inspection.role == "primary":
         if inspection.found == "replica":
-            return "is configured as a primary but a replica"
+            return "is configured as a primary but is a replica"
         if inspection.read_only:
-            return "is configured as a primary but read-only"
+            return "is configured as a primary but is read-only"
     if inspection.role == "replica" and inspection.found == "primary":
         return "is configured as a replica but follows no other server"
     return None
@@ -211,34 +217,34 @@ def _fault(inspection: Inspection) -> str | None:
 def _warnings(inspection: Inspection, facts: ServerFacts, limits: list[Budget]) -> Iterator[str]:
     if facts.replicates and facts.read_only is False:
         yield "the replica takes writes: set read_only on the server"
-    if not _tells_position(inspection.alias):
+    if not _reports_positions(inspection.alias):
         yield (
-            "the server tells no position in its replication log: reads after a write are "
-            "pinned to the primary for a time instead"
+            "the server reports no position in its replication log, so reads after a write are "
+            "pinned to the primary for some time"
         )
     for budget in limits:
         if not budget.fits:
-            yield f"the pools may need more connections than there are: {budget}"
+            yield f"the pools may need more connections than the server allows: {budget}"
     config = pools[inspection.alias].config
     if config is not None and facts.idle_limit_s is not None:
         yield from _idle_warnings(config, facts.idle_limit_s)
 
 
 def _idle_warnings(config: PoolConfig, limit: float) -> Iterator[str]:
-    """Tell by which options connections rest for as long as the server lets them."""
-    closes = f"the server closes connections that rest for {limit:g} s, and"
+    """Warn of options that leave connections idle until the server closes them."""
+    closes = f"the server closes connections that are idle for {limit:g} s, but"
     if config.max_idle is None or config.max_idle >= limit:
-        yield f"{closes} max_idle is {config.max_idle}: set it below"
-    # max_idle leaves these alone.
+        yield f"{closes} max_idle is {config.max_idle}: set it below {limit:g}"
+    # The pool does not apply max_idle to the connections that it keeps for min_idle.
     if config.min_idle and (config.pool_recycle is None or config.pool_recycle >= limit):
         yield (
-            f"{closes} those kept for min_idle live for pool_recycle, {config.pool_recycle}: "
-            "set it below"
+            f"{closes} those kept for min_idle stay until pool_recycle, which is "
+            f"{config.pool_recycle}: set it below {limit:g}"
         )
 
 
-def _tells_position(alias: str) -> bool:
-    """Tell whether routing gets the positions from a server that it is to go by."""
+def _reports_positions(alias: str) -> bool:
+    """Tell whether the server reports the positions that routing needs, if it needs any."""
     cluster = registry.topology.by_alias.get(alias)
     if cluster is None or not cluster.uses_positions:
         return True
@@ -250,7 +256,7 @@ def _tells_position(alias: str) -> bool:
     try:
         return pools[alias].answer_within(TIMEOUT, question)
     except (ServerFailed, NotAsked, PoolTimeout):
-        return True  # another trouble
+        return True  # It cannot be asked: that is another problem.
 
 
 def _lag(replica: ServerFacts, primary: ServerFacts | None) -> float | None:

@@ -1,4 +1,4 @@
-"""Asks the servers what they do for each connection: the other half of the picture."""
+"""Asks the servers what each connection is doing there."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 
     Sessions = dict[int, ServerSession]
 
-# A connection that its process takes for open and of which the server knows nothing.
+# The process has the connection open, and the server does not know it.
 GONE = ServerSession(state="gone")
 TIMEOUT = 2.0
 
 
 def with_sessions(report: Report) -> Report:
-    """Return the report with what the servers say of every open connection.
+    """Return the report with the server's view of every open connection.
 
-    Each database is asked over a connection of its own, which is closed at once.  One that
-    cannot be asked, or has no answer within 2 s, gets a line in the warnings.
+    Each database is asked over a separate connection, which is closed at once.  A database
+    that cannot be asked, or does not answer within 2 s, gets a line in the warnings.
     """
     warnings = list(report.warnings)
     used = {pool.alias for process in report.processes for pool in process.pools}
-    known = {alias: _sessions_of(alias, warnings) for alias in sorted(used)}
+    sessions = {alias: _sessions_of(alias, warnings) for alias in sorted(used)}
     processes = tuple(
-        replace(process, pools=tuple(_join(pool, known[pool.alias]) for pool in process.pools))
+        replace(process, pools=tuple(_join(pool, sessions[pool.alias]) for pool in process.pools))
         for process in report.processes
     )
     return replace(report, processes=processes, warnings=tuple(warnings))
 
 
 def _sessions_of(alias: str, warnings: list[str]) -> Sessions | None:
-    """Return the server's sessions; None where there is no server, or no answer."""
+    """Return the server's sessions; None if there is no server, or no answer."""
     pool = None
     try:
         pool = pools[alias]

@@ -1,8 +1,9 @@
-"""How large a pool should be, by what is seen of its use.
+"""How large a pool should be, from its observed use.
 
-Little's law: the connections in use on average are the checkouts per second times the
-seconds that each is held.  Arrivals at random stay below that plus two of its square roots
-for 97 % of the time, so that is what a pool should keep; overflow is for the rest.
+Little's law: the average number of connections in use is the number of checkouts per second
+times the seconds that each connection is held.  If callers come at random, then the number in
+use stays below that average plus two of its square roots for 97 % of the time.  A pool should
+keep that many.  Overflow serves the rest.
 """
 
 from __future__ import annotations
@@ -19,23 +20,23 @@ from ..report import Report, collect
 SAMPLE_EVERY = 0.02
 # A pool that opens connections for more than this share of its checkouts is too small.
 CHURN = 0.02
-# Fewer checkouts say nothing, unless connections are held all the time.
+# Fewer checkouts are too few for advice, unless connections are in use all the time.
 ENOUGH = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What was seen of a pool for some time."""
+    """The use of a pool over some time."""
 
     seconds: float
     checkouts_per_s: float
-    """Of all processes."""
+    """The sum of all processes."""
     in_use: float
-    """On average, of all processes."""
+    """The average, summed over all processes."""
     busiest: float
-    """On average, of the process that used most."""
+    """The average of the process that used most."""
     peak: int
-    """Most at once in one process."""
+    """The most that one process used at once."""
     waits_per_s: float
     p95_wait_s: float
     connects_per_s: float
@@ -52,7 +53,7 @@ class Use:
 
 
 def observe(seconds: float) -> dict[str, Use]:
-    """Watch the processes of this host for some time, and return the use of each alias."""
+    """Watch the processes of this host for so many seconds, and return the use of each alias."""
     reports = [collect()]
     if not reports[0].processes:
         return {}
@@ -64,10 +65,10 @@ def observe(seconds: float) -> dict[str, Use]:
 
 
 def advise(use: Use, config: PoolConfig) -> Iterable[str]:
-    """Return what the use says of the pool's size, a sentence each."""
+    """Yield advice on the pool's size, a sentence each."""
     seen = round(use.checkouts_per_s * use.seconds)
     if not seen or (seen < ENOUGH and use.in_use < 1):
-        yield f"{seen} checkouts within {use.seconds:.1f} s: too few to say how large it should be"
+        yield f"{seen} checkouts within {use.seconds:.1f} s: too few to advise on pool_size"
         return
     yield (
         f"{use.checkouts_per_s:.1f} checkouts/s, each for {use.held_s * 1000:.1f} ms: "
@@ -77,13 +78,14 @@ def advise(use: Use, config: PoolConfig) -> Iterable[str]:
     if use.waits_per_s and use.peak >= config.max:
         yield (
             f"{use.waits_per_s:.1f} callers/s had to wait and size + overflow is used up: raise "
-            f"them above {config.max}, hold connections for less than "
+            f"the sum above {config.max}, hold connections for less than "
             f"{use.held_s * 1000:.1f} ms, or use fewer threads"
         )
     elif use.connects_per_s > CHURN * use.checkouts_per_s:
         yield (
             f"{use.connects_per_s:.1f} connections/s are opened: raise pool_size from "
-            f"{config.pool_size} to {max(use.wanted, use.peak)}, overflow is closed on return"
+            f"{config.pool_size} to {max(use.wanted, use.peak)}, because overflow is closed at "
+            "checkin"
         )
 
 

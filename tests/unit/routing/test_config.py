@@ -127,7 +127,7 @@ def test_balancer__is_a_name_a_dotted_path_or_a_callable(balancer: Any) -> None:
         ("elsewhere", "there is no database 'elsewhere'."),
         (None, "there is no database None."),
         (["default"], "there is no database ['default']. Did you mean 'default'?"),
-        ("copy", "a database is no replica of itself. Name its primary."),
+        ("copy", "a database cannot be a replica of itself. Name its primary."),
     ],
 )
 def test_replica_of__must_name_another_database(parent: Any, told: str) -> None:

@@ -195,7 +195,7 @@ def test_decorator__covers_the_steps_of_an_asynchronous_generator_and_nothing_el
 
 
 def test_decorator__refuses_a_class_which_it_would_turn_into_a_function() -> None:
-    with pytest.raises(TypeError, match="not a class such as View: decorate its methods"):
+    with pytest.raises(TypeError, match=r"not a class such as View\. Decorate its methods"):
 
         @Using("primary", None)
         class View:
