@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import psycopg
 import pytest
 
 from tests.integration.packages.scripts import need
+from tests.integration.packages.tenants.project import beside
 
 TENANTS = [f"t{number}" for number in range(60)]
 TABLES = """
@@ -44,17 +44,6 @@ def twin_database(tenants: list[str], postgresql: Any) -> dict[str, str]:
 def database_of_tenants(postgresql: Any, name: str, tenants: list[str]) -> dict[str, str]:
     postgresql.create_database(name)
     settings: dict[str, str] = postgresql.settings("primary", name=name)
-    with connect(settings) as raw:
+    with beside(settings) as raw:
         raw.execute("".join(TABLES.format(tenant) for tenant in tenants))
     return settings
-
-
-def connect(settings: dict[str, str]) -> psycopg.Connection[Any]:
-    return psycopg.connect(
-        host=settings["HOST"],
-        port=settings["PORT"],
-        user=settings["USER"],
-        password=settings["PASSWORD"],
-        dbname=settings["NAME"],
-        autocommit=True,
-    )

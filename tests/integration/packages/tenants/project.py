@@ -73,3 +73,17 @@ def leases_out() -> int:
     from django_poolrouter.process.registry import registry
 
     return sum(pool.status().checkedout for pool in registry.all_pools())
+
+
+def beside(database: dict[str, Any]) -> Any:
+    """Connect to a database beside Django, in autocommit."""
+    import psycopg
+
+    return psycopg.connect(
+        host=database["HOST"],
+        port=database["PORT"],
+        user=database["USER"],
+        password=database["PASSWORD"],
+        dbname=database["NAME"],
+        autocommit=True,
+    )

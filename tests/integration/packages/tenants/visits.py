@@ -67,16 +67,7 @@ class Sessions(threading.Thread):
         self.over = threading.Event()
 
     def run(self) -> None:
-        import psycopg
-
-        with psycopg.connect(
-            host=self.database["HOST"],
-            port=self.database["PORT"],
-            user=self.database["USER"],
-            password=self.database["PASSWORD"],
-            dbname=self.database["NAME"],
-            autocommit=True,
-        ) as raw:
+        with project.beside(self.database) as raw:
             while not self.over.wait(0.005):
                 self.most = max(self.most, self._settled(raw))
 
