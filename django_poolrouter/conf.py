@@ -65,6 +65,19 @@ def backend(engine: str) -> type[BaseDatabaseWrapper] | None:
     return wrapper if hasattr(wrapper, "database_pool") else None
 
 
+def check_backend(alias: str, wrapper: Any) -> None:
+    """Refuse a wrapper class that pools, but says that it cannot.
+
+    Raises:
+        ConfigError: with one problem for each reason.
+
+    """
+    where = f"DATABASES[{alias!r}]['ENGINE']"
+    problems = [Problem(where, reason) for reason in wrapper.refusals()]
+    if problems:
+        raise ConfigError(*problems)
+
+
 def pool_config(alias: str, database: Mapping[str, Any]) -> PoolConfig | None:
     """Return how a database is pooled; None if it is not.
 
@@ -259,7 +272,8 @@ def problems() -> list[Problem]:
     _collect(profiles, found)
     _collect(clusters, found)
     for alias, database in databases().items():
-        if backend(database["ENGINE"]):
+        if wrapper := backend(database["ENGINE"]):
+            _collect(lambda a=alias, w=wrapper: check_backend(a, w), found)  # type: ignore[misc]
             _collect(lambda a=alias, d=database: pool_config(a, d), found)  # type: ignore[misc]
     # Report each problem once: a wrong profile makes every pool fail.
     return list(dict.fromkeys(found))

@@ -6,7 +6,8 @@ import time
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from django.db.backends.base.base import NO_DB_ALIAS
+from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.db.utils import InterfaceError, OperationalError
 from django.utils.asyncio import async_unsafe
@@ -19,10 +20,11 @@ from ..statements import failover
 from ..statements.recorder import record_calls, record_statements, stand_in
 from .wrapper import thread_end
 from .wrapper.connector import DjangoConnector, with_password
-from .wrapper.creation import PooledCreation
-from .wrapper.cursors import LeasedCursors, PooledSchemaEditor
+from .wrapper.cursors import LeasedCursors
 from .wrapper.demotion import ErrorWatch, clear_if_demoted
 from .wrapper.late_transaction import LateTransaction
+from .wrapper.overrides import kept_open, opened_before, overrides_of, refusals
+from .wrapper.recipe import complete
 from .wrapper.test_mirror import Mirror
 
 if TYPE_CHECKING:
@@ -40,13 +42,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name, ours in (
-            ("creation_class", PooledCreation),
-            ("SchemaEditorClass", PooledSchemaEditor),
-        ):
-            stock = getattr(cls, name)
-            if stock is not None and not issubclass(stock, ours):
-                setattr(cls, name, type(stock.__name__, (ours, stock), {}))
+        complete(cls)
 
     @property
     def database_pool(self) -> DatabasePool | None:
@@ -63,13 +59,34 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             handle = self._handle = registry.handle_for(self)
         return handle.pool
 
+    @classmethod
+    def refusals(cls) -> list[str]:
+        """Return why this class cannot be pooled, a sentence each."""
+        return list(refusals(cls, PooledDatabaseWrapper))
+
     def make_connector(self, settings: dict[str, Any], config: PoolConfig) -> DjangoConnector:
-        """Return the connector that opens connections for this wrapper's pool."""
+        """Return the connector that opens connections for this wrapper's pool.
+
+        Raises:
+            ConfigError: the class cannot be pooled.
+
+        """
+        conf.check_backend(self.alias, type(self))
         return DjangoConnector(type(self), self.alias, settings, config)
 
     def can_be_pooled(self) -> bool:
-        """Tell whether this is a real database, and not Django's no-database connection."""
-        return self.settings_dict["NAME"] is not None and self.alias != NO_DB_ALIAS
+        """Tell whether this is a real database, and not Django's no-database connection.
+
+        An in-memory database of SQLite is gone when its connection closes.
+        """
+        if self.settings_dict["NAME"] is None or self.alias == NO_DB_ALIAS:
+            return False
+        return not (hasattr(self, "is_in_memory_db") and self.is_in_memory_db())
+
+    def ensure_timezone(self) -> bool:
+        """Replace all connections, so that they use the time zone that Django's tests set."""
+        registry.dispose(self.alias)  # not close_pool(): it does nothing in forked children
+        return bool(super().ensure_timezone())
 
     def close_pool(self) -> None:
         """Close idle connections and forget the pool.  In a forked child, do nothing.
@@ -91,6 +108,8 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         self._forget_cursors()
         if self.in_atomic_block:
             self.closed_in_transaction = self.needs_rollback = True
+        if self._overrides.close:
+            self._close_early()
 
     def give_back_at_thread_end(self) -> None:
         """Check in the lease of a thread that ends, unless other threads share the wrapper."""
@@ -135,26 +154,61 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         if self._lease is not None:
             # Some code set wrapper.connection to None without closing it.  The SQL Server
             # backend does so after a failure.
-            self._give_back(self._lease)
+            self.close()
+        self._look_for_patches()
         self.forget_block()
+        if self._overrides.connect_behind:
+            self._connect_through_django(pool)
+            return
         settings = self.settings_dict
         self.health_check_enabled = settings["CONN_HEALTH_CHECKS"]
         self.health_check_done = True
         max_age, now = settings["CONN_MAX_AGE"], time.monotonic()
         self.close_at = None if max_age is None else now + max_age
+        lease = self._checkout(pool, now)
+        if lease is None:
+            self._connect_through_django(pool)
+            return
         self._busy += 1
         try:
-            lease = self._lease = self._checkout(pool, now)
-            self.connection = lease.connection
-            self.autocommit = True
-            if self._informed_by is not pool:
-                self._inform(pool)
+            self._take(lease, pool)
             if not settings["AUTOCOMMIT"]:
                 self.set_autocommit(False)
             connection_created.send(sender=self.__class__, connection=self)
         finally:
             self._busy -= 1
         self.run_on_commit = []
+
+    def _look_for_patches(self) -> None:
+        """Look for overrides if that was not done yet, or if a tool has patched Django since."""
+        if self._overrides.base_connect is not BaseDatabaseWrapper.connect:
+            self._overrides = overrides_of(type(self), PooledDatabaseWrapper)
+
+    def _take(self, lease: Lease, pool: DatabasePool) -> None:
+        self._lease = lease
+        self.connection = lease.connection
+        self.autocommit = True
+        if self._informed_by is not pool:
+            self._inform(pool)
+
+    def _connect_through_django(self, pool: DatabasePool) -> None:
+        """Check out within Django's ``connect()``, so that overrides and patches of it run."""
+
+        def get_new_connection(conn_params: dict[str, Any]) -> Any:
+            self._take(self._wait_for_lease(pool, time.monotonic()), pool)
+            return self.connection
+
+        self._busy += 1
+        try:
+            with opened_before(self, get_new_connection):
+                super().connect()
+        finally:
+            self._busy -= 1
+        if self._lease is None:
+            raise ImproperlyConfigured(
+                f"connect() of {type(self)!r} did not call super().connect(), so {self.alias!r} "
+                "cannot be pooled."
+            )
 
     def _resume(self) -> bool:
         """Check out again after a lease ended early.  Return False if only ``connect`` can.
@@ -165,14 +219,24 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         handle = self._handle
         if handle is None or handle.pool is None or not handle.fits(self.settings_dict):
             return False
+        self._look_for_patches()
         with self.wrap_database_errors:
-            lease = self._lease = self._checkout(handle.pool, time.monotonic())
+            lease = self._checkout(handle.pool, time.monotonic())
+        if lease is None:
+            return False
+        self._lease = lease
         self.connection = lease.connection
         if connection_created.receivers:
             connection_created.send(sender=self.__class__, connection=self)
         return True
 
-    def _checkout(self, pool: DatabasePool, began: float) -> Lease:
+    def _checkout(self, pool: DatabasePool, began: float) -> Lease | None:
+        """Return a lease.  Return None if a tool wants to see the wait for it."""
+        if self._overrides.connect_is_patched:
+            return pool.checkout_idle()
+        return self._wait_for_lease(pool, began)
+
+    def _wait_for_lease(self, pool: DatabasePool, began: float) -> Lease:
         try:
             return pool.checkout()
         except self.Database.Error as error:  # type: ignore[attr-defined]  # not in the stubs
@@ -224,19 +288,33 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             return
         if self._thread_ident != get_ident():
             self.validate_thread_sharing()
+        try:
+            if self._overrides.close_behind:
+                super().close()
+        finally:
+            self._end_lease()
+
+    def _end_lease(self) -> None:
         self.run_on_commit = []
         try:
-            self._close()
+            if self._lease is not None:
+                self._close()
         finally:
             if self.in_atomic_block:
                 self._begins_late = False
                 self.closed_in_transaction = self.needs_rollback = True
 
     def _close(self) -> None:
-        if self._lease is None:
+        lease = self._lease
+        if lease is None:
             super()._close()
-        else:
-            self._give_back(self._lease)
+            return
+        try:
+            if self._overrides.drop_behind:
+                with kept_open(self):
+                    super()._close()
+        finally:
+            self._give_back(lease)
 
     def _give_back(self, lease: Lease) -> None:
         # A connection that failed its health check is broken.  If other code replaced our

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -23,6 +23,13 @@ class Driver:
 
     has_server = True
     """Whether there is a server, which may fail and come back."""
+    facts: tuple[str, ...] = ()
+    """Attributes that Django's backend for this driver sets on a wrapper when it connects, the same
+    for all connections of a pool."""
+    parameters: Mapping[str, Any] = {}
+    """Parameters for new connections.  The settings override them."""
+    connect_timeout_option = ""
+    """The parameter that limits how long a connect may take, in whole seconds."""
     tells_positions = False
     """Whether ``written`` and ``replayed`` can return positions."""
 

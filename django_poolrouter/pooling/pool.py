@@ -112,23 +112,21 @@ class Pool:
         try:
             entry = self._idle.pop()
         except IndexError:
-            entry = self._queue(timeout)
+            return self._lend(self._queue(timeout))
+        try:
             now = self._clock()
-        else:
-            try:
-                now = self._clock()
-                has_news = entry.has_news
-                is_sound = (
-                    now < entry.expires
-                    and now - entry.used < self._ping_after
-                    and (has_news is None or not has_news(0))
-                )
-            except BaseException:
-                self._lifecycle.retire(entry, counters.LOST)
-                raise
-            if not is_sound:
-                entry = self._examine(entry, now, timeout)
-                now = self._clock()
+            has_news = entry.has_news
+            is_sound = (
+                now < entry.expires
+                and now - entry.used < self._ping_after
+                and (has_news is None or not has_news(0))
+            )
+        except BaseException:
+            self._lifecycle.retire(entry, counters.LOST)
+            raise
+        if not is_sound:
+            return self._lend(self._examine(entry, now, timeout))
+        # As _lend does.  A call would cost a sixth of the common path.
         cell = entry.cell
         thread = get_ident()
         if entry.holder != thread:
@@ -138,6 +136,29 @@ class Pool:
         lease = new(Lease)  # __init__ would cost a thirtieth of the whole cycle
         lease.entry = entry
         return lease
+
+    def checkout_idle(self) -> Lease | None:
+        """Return a lease of an idle connection, pinged if need be; None if there is none.
+
+        This neither waits for other callers nor opens a connection.
+        """
+        try:
+            entry = self._idle.pop()
+        except IndexError:
+            return None
+        fault = self._lifecycle.fault(entry, self._clock())
+        if fault:
+            self._lifecycle.retire(entry, fault)
+            return None
+        return self._lend(entry)
+
+    def _lend(self, entry: Entry) -> Lease:
+        thread = get_ident()
+        if entry.holder != thread:
+            entry.cell[THREAD] = entry.holder = thread
+        entry.cell[USES] = entry.uses = entry.uses + 1
+        entry.cell[SINCE] = self._clock()
+        return Lease(entry)
 
     def checkin(self, lease: Lease, *, broken: bool = False) -> None:
         """Give a lease back; an open transaction is rolled back.

@@ -135,6 +135,11 @@ class DatabasePool:
                     )
                 raise public_error from error.__cause__
 
+    def checkout_idle(self) -> Lease | None:
+        """Return a lease if an idle connection works; None if a caller would have to wait."""
+        pool = self._watched_pool
+        return pool.checkout_idle() if pool else None
+
     @contextmanager
     def connection(self, timeout: float | None = None) -> Iterator[Any]:
         """Lend a raw DB-API connection in autocommit; a transaction left open is rolled back.

@@ -2,30 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from psycopg import Connection
-from psycopg.adapt import AdaptersMap
+from psycopg.adapt import AdaptersMap, PyFormat
+from psycopg.types import TypesRegistry
 
 from ...drivers.restorable import Part, Restorable
 
 
 class RestorableAdapters(Part, AdaptersMap):
-    """The adapters of a connection, with a copy of those that it was opened with."""
+    """The adapters of a connection, with a copy of those that the next user must find.
+
+    A session may learn types of the server that are newer than its connection: a migration creates
+    the extension postgis or hstore, or code registers an enum.  Their adapters survive a restore.
+    An adapter for a type that was known before is a user's own wish, and does not.
+    """
 
     opened: AdaptersMap
+    learned: set[int]
+    """Oids of types that were registered since the connection was opened."""
 
-    def register_dumper(self, *args: Any, **kwargs: Any) -> None:
-        self.note()
-        super().register_dumper(*args, **kwargs)
+    @classmethod
+    def adopt(cls, connection: Any) -> None:
+        """Make a connection's adapters restorable."""
+        adapters = connection.adapters
+        adapters.opened = AdaptersMap(adapters)
+        adapters.learned = set()
+        adapters.__class__ = cls
+        adapters.belong_to(connection)
 
-    def register_loader(self, *args: Any, **kwargs: Any) -> None:
-        self.note()
-        super().register_loader(*args, **kwargs)
+    def register_dumper(self, cls: Any, dumper: Any) -> None:
+        super().register_dumper(cls, dumper)
+        before = self.opened._dumpers[PyFormat.from_pq(dumper.format)].get(cls)
+        is_first = before is None and self._learns(dumper.oid)
+        self._keep(is_first, before, dumper, lambda: self.opened.register_dumper(cls, dumper))
+
+    def register_loader(self, oid: int | str, loader: Any) -> None:
+        super().register_loader(oid, loader)
+        number = self.types[oid].oid if isinstance(oid, str) else oid
+        before = self.opened._loaders[loader.format].get(number)
+        is_first = before is None and self._learns(number)
+        self._keep(is_first, before, loader, lambda: self.opened.register_loader(number, loader))
+
+    def _keep(
+        self, is_first: bool, before: Any, adapter: Any, register: Callable[[], object]
+    ) -> None:
+        """Let the next user have an adapter too, or note that it must be undone."""
+        if is_first or (
+            before is not None and before is not adapter and _is_remade(before, adapter)
+        ):
+            register()
+        elif before is not adapter:
+            self.note()
+
+    def _learns(self, oid: int | None) -> bool:
+        """Tell whether an oid is of a type that the connection did not know when it was opened."""
+        if not oid or oid in self.learned:
+            return bool(oid)
+        if self.opened.types.get(oid) is not None:
+            return False
+        self.learned.add(oid)
+        return True
 
     def restore(self) -> None:
-        """Forget what was registered since the connection was opened."""
+        """Forget users' own adapters.  Types are facts of the server: keep them all."""
+        self.opened.types = TypesRegistry(self.types)
         vars(self).update(vars(AdaptersMap(self.opened)))
+
+
+def _is_remade(before: type, adapter: type) -> bool:
+    """Tell whether one function made both classes, as PostGIS's does for new oids."""
+    return (before.__module__, before.__qualname__) == (adapter.__module__, adapter.__qualname__)
 
 
 class RestorableConnection(Connection[Any], Restorable):
@@ -35,10 +84,7 @@ class RestorableConnection(Connection[Any], Restorable):
     beyond = ("prepare_threshold", "prepared_max")
 
     def adopt_parts(self) -> None:
-        adapters: Any = self.adapters
-        adapters.opened = AdaptersMap(adapters)
-        adapters.__class__ = RestorableAdapters
-        adapters.belong_to(self)
+        RestorableAdapters.adopt(self)
 
     def add_notice_handler(self, callback: Any) -> None:
         self.note()

@@ -81,8 +81,9 @@ class DjangoConnector:
     def _set_up(self, wrapper: WrapperState) -> None:
         wrapper.set_autocommit(True)
         wrapper.init_connection_state()
-        for name in wrapper.pool_facts:
-            self.facts[name] = getattr(wrapper, name)
+        for name in (*self._driver.facts, *wrapper.pool_facts):
+            if hasattr(wrapper, name):  # a backend of another package may lack it
+                self.facts[name] = getattr(wrapper, name)
 
     def inspect(self, connection: Any, timeout: float) -> ServerFacts:
         """Ask the server for its facts.  See ``Driver.inspect`` and ``Driver.time_limit``."""
@@ -108,9 +109,9 @@ class DjangoConnector:
         return wrapper
 
     def _parameters(self, wrapper: WrapperState) -> dict[str, Any]:
-        parameters = {**wrapper.pool_parameters, **wrapper.get_connection_params()}
-        if wrapper.connect_timeout_option:
-            parameters.setdefault(wrapper.connect_timeout_option, self._connect_timeout)
+        parameters = {**self._driver.parameters, **wrapper.get_connection_params()}
+        if self._driver.connect_timeout_option:
+            parameters.setdefault(self._driver.connect_timeout_option, self._connect_timeout)
         return parameters
 
     def _choose_reset(self, how: str | Callable[[Any], object]) -> Callable[[Any], None]:

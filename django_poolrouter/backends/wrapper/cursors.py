@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from threading import get_ident
 from typing import Any
 from weakref import ref
 
-from .state import WrapperState
+from .state import BLOCK, WrapperState
 
+logger = logging.getLogger("django_poolrouter.pool")
+
+# What Django's close() changes on a wrapper, apart from the connection.
+STATE = (*BLOCK, "_can_resume", "closed_in_transaction", "errors_occurred")
 CONSTRAINT_CHECKING = "constraint checking"
 """Holds the lease while constraint checking is off, because the connection keeps that state."""
 
@@ -40,8 +45,31 @@ class LeasedCursors(WrapperState):
             and self._thread_ident == get_ident()
             and not self._thread_sharing_count
         ):
-            self._can_resume = not self.errors_occurred
-            self._give_back(self._lease)
+            # A connect() of another class must run for the next lease, too.
+            self._can_resume = not (self.errors_occurred or self._overrides.connect)
+            if self._overrides.close:
+                self._close_early()
+            else:
+                self._give_back(self._lease)
+
+    def _close_early(self) -> None:
+        """Run the overrides of ``close()`` at the early end of a lease, and only them.
+
+        Django's own ``close()`` forgets the on_commit functions, which are about to run, and the
+        state of the block.  So the wrapper's state is put back.  An error is logged: the statement
+        or transaction that ended here has succeeded.
+        """
+        state = {name: value for name in STATE if (value := vars(self).get(name, self)) is not self}
+        self._busy += 1
+        try:
+            self.close()
+        except Exception:
+            logger.exception("close() of %r failed at the early end of a lease", type(self))
+        finally:
+            self._busy -= 1
+            vars(self).update(state)
+            if self._lease is not None:  # refused in a coroutine, say, by the garbage collector
+                self._give_back(self._lease)
 
     # -- cursors -------------------------------------------------------------------------
 

@@ -7,19 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...statements.transactions import note_wrapper
-from .state import WrapperState
-
-# Attributes that a block has set on the wrapper.  Connecting would clear or act on them.
-BLOCK = (
-    "atomic_blocks",
-    "autocommit",
-    "commit_on_exit",
-    "in_atomic_block",
-    "needs_rollback",
-    "run_commit_hooks_on_set_autocommit_on",
-    "run_on_commit",
-    "savepoint_ids",
-)
+from .state import BLOCK, WrapperState
 
 
 class LateTransaction(WrapperState):
@@ -32,8 +20,11 @@ class LateTransaction(WrapperState):
     """
 
     def may_begin_late(self) -> bool:
-        """Tell whether beginning a transaction at its first statement makes no difference."""
-        return True
+        """Tell whether beginning a transaction at its first statement makes no difference.
+
+        In SQLite's other modes, the database is locked as soon as the block is entered.
+        """
+        return self.settings_dict["OPTIONS"].get("transaction_mode") in (None, "DEFERRED")
 
     def _can_wait(self) -> bool:
         return bool(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from ...drivers.driver import Driver
+from .overrides import NOT_LOOKED_FOR
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as _Base
@@ -17,22 +18,34 @@ else:
     _Base = object
 
 
+# Attributes that a block has set on the wrapper.  Connecting would clear or act on them.
+BLOCK = (
+    "atomic_blocks",
+    "autocommit",
+    "commit_on_exit",
+    "in_atomic_block",
+    "needs_rollback",
+    "run_commit_hooks_on_set_autocommit_on",
+    "run_on_commit",
+    "savepoint_ids",
+)
+
+
 class WrapperState(_Base):
     """Declares the attributes that a vendor sets, and those that change with each lease."""
 
     # -- set by a vendor -----------------------------------------------------------------
 
     driver_class: type[Driver] = Driver
+    """What the pool does with raw connections; found by the class's ``Database`` if not set."""
     pool_facts: tuple[str, ...] = ()
     """Names of attributes that opening a connection sets on a wrapper, the same for the whole
-    pool.  A checkout copies them to its wrapper."""
+    pool, besides ``Driver.facts``.  A checkout copies them to its wrapper."""
     parameters_are_facts = False
-    """Whether ``pool_facts`` names everything that ``get_connection_params()`` sets on a
-    wrapper.  Then a checkout need not call it."""
-    pool_parameters: dict[str, Any] = {}
-    """Default parameters of the driver for a pool's connections.  The settings override them."""
-    connect_timeout_option = ""
-    """The driver's parameter that limits how long a connect may take, in whole seconds."""
+    """Whether the facts name everything that ``get_connection_params()`` sets on a wrapper.
+    Then a checkout need not call it."""
+    pool = None
+    """Switches off Django's own pool, which reads the same option."""
     pooled = True
 
     # -- changed by a lease --------------------------------------------------------------
@@ -43,6 +56,8 @@ class WrapperState(_Base):
         self._lease: Lease | None = None
         self._informed_by: DatabasePool | None = None
         """The pool whose facts were copied to this wrapper."""
+        self._overrides = NOT_LOOKED_FOR
+        """Methods of Django that this wrapper's class overrides, or that a tool has patched."""
         self._is_broken = False
         """Whether the pool must close the connection at checkin."""
         self.was_refused = False
