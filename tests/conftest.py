@@ -7,11 +7,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
-from tests.databases import ENGINES, configured
+from tests.support.databases import ENGINES, configured
 
 pytest_plugins = ["tests.servers.fixtures"]
+
+# No example has a deadline: the machine may be busy with something else.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_poolrouter",
     "django_poolrouter.contrib.admin",
-    "tests.testapp.billing",
-    "tests.testapp.orders",
-    "tests.testapp.shop",
+    "tests.support.testapp.billing",
+    "tests.support.testapp.orders",
+    "tests.support.testapp.shop",
 ]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

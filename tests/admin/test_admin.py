@@ -22,7 +22,7 @@ from django_poolrouter.contrib.admin.page import duration
 from django_poolrouter.status.boards.replica_health import ReplicaState
 from django_poolrouter.status.document import document
 from django_poolrouter.status.report import Report, collect
-from tests.host import Host
+from tests.support.host import Host
 
 PAGE = "/admin/poolrouter_admin/pools/"
 DATA = PAGE + "data.json"

@@ -13,8 +13,8 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from tests.admin.browser import PAGE, Browser
-from tests.databases import eventually
-from tests.host import Host
+from tests.support.host import Host
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from selenium import webdriver
 
 from tests.admin.browser import PAGE, Browser
-from tests.databases import eventually
 from tests.servers import PostgresqlCluster
-from tests.testapp.site import Site
-from tests.web import ROOT, listening, running, visited
+from tests.support.testapp.site import Site
+from tests.support.waiting import eventually
+from tests.support.web import ROOT, listening, running, visited
 
 pytestmark = [pytest.mark.slow, pytest.mark.stress]
 

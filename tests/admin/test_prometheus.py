@@ -34,8 +34,8 @@ from django_poolrouter.pooling.histogram import WAIT_BOUNDS
 from django_poolrouter.status.boards.replica_health import ReplicaState
 from django_poolrouter.status.document import document
 from django_poolrouter.status.report import Report, collect
-from tests.databases import eventually
-from tests.host import Host
+from tests.support.host import Host
+from tests.support.waiting import eventually
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 # What the document says besides figures: its own version, and what Prometheus adds itself,

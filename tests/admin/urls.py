@@ -10,7 +10,7 @@ from django.urls import path
 from django_poolrouter.contrib.admin.admin import PoolsAdmin
 from django_poolrouter.contrib.admin.models import Pools
 from django_poolrouter.contrib.prometheus import metrics
-from tests.testapp.orders.models import Order
+from tests.support.testapp.orders.models import Order
 
 own_site = admin.AdminSite(name="own")
 own_site.register(Pools, PoolsAdmin)

@@ -396,9 +396,15 @@ def test_raw_connection__without_a_pool_may_be_dead_in_the_end(
 ) -> None:
     use_databases({"default": vendor.database(False)})
     connection.ensure_connection()
+    driver_error: type[Exception] = connection.Database.Error
     with pools["default"].connection() as raw:
         raw.close()
-    connection.connection = None
+    assert connection.connection is raw
+    with pytest.raises(driver_error):
+        raw.cursor().execute("SELECT 1")
+    connection.connection = None  # as Django does when it finds that out
+    assert query("SELECT 1") == 1
+    assert connection.connection is not raw
 
 
 def test_sixteen_threads__share_four_connections(vendor: Vendor, use_databases: Any) -> None:

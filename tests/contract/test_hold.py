@@ -38,7 +38,7 @@ from tests.contract.numbers import (
     raw,
     select,
 )
-from tests.testapp.billing.models import Tariff
+from tests.support.testapp.billing.models import Tariff
 
 
 @pytest.fixture(autouse=True)

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.host import Host
-from tests.web import running
+from tests.support.host import Host
+from tests.support.web import running
 
 WORKER = (
-    *(sys.executable, "-m", "celery", "-A", "tests.testproject.worker", "worker"),
+    *(sys.executable, "-m", "celery", "-A", "tests.support.testproject.worker", "worker"),
     *("--pool=prefork", "--concurrency=1", "--loglevel=INFO"),
 )
 
@@ -46,7 +46,7 @@ def project(celery_folder: Path) -> Iterator[Any]:
 
     before = set(signals.before_task_publish.receivers or ())
     os.environ["CELERY_FOLDER"] = str(celery_folder)
-    from tests.testproject import tasks
+    from tests.support.testproject import tasks
 
     hooks.connect()
     yield tasks
@@ -74,7 +74,7 @@ def start_worker(celery_folder: Path) -> Iterator[Callable[[dict[str, Any]], Pat
                 "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
                 "CELERY_FOLDER": str(celery_folder),
                 "DATABASES": json.dumps(databases),
-                "DJANGO_SETTINGS_MODULE": "tests.testproject.settings",
+                "DJANGO_SETTINGS_MODULE": "tests.support.testproject.settings",
             }
             stack.enter_context(running(WORKER, environment, log))
             return log

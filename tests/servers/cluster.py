@@ -55,7 +55,7 @@ class Cluster(abc.ABC):
         """Start all nodes; they replicate when this returns. ServersMissing without binaries."""
         self._find_binaries()
         if self.tls and not shutil.which("openssl"):
-            raise ServersMissing("TLS (openssl not found)")
+            raise ServersMissing("TLS (openssl not found; install openssl)")
         self.folder = self.account.make_folder(f"{self.ACCOUNT}-")
         self._reaper = Reaper(self.folder, self.STOP_SIGNAL)
         self._owner = os.getpid()

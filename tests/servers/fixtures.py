@@ -1,6 +1,5 @@
 """The servers as pytest fixtures: started on first use, once per session."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
@@ -9,9 +8,9 @@ import pytest
 
 from tests.servers import FaultProxy, MariadbCluster, PostgresqlCluster, ServersMissing
 from tests.servers.cluster import Cluster
+from tests.support.skips import NOT_TESTED, missing
 
 C = TypeVar("C", bound=Cluster)
-NOT_TESTED = "NOT TESTED: "
 #: Tests that use such a fixture get such a marker, for `pytest -m "not mysql"`.
 MARKERS = {
     "postgresql": "postgresql",
@@ -24,28 +23,28 @@ MARKERS = {
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgresqlCluster]:
     """A primary with `replica1` and `replica2`; whoever breaks it mends it."""
-    with _started(PostgresqlCluster(replicas=2)) as cluster:
+    with started(PostgresqlCluster(replicas=2)) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def postgresql_tls() -> Iterator[PostgresqlCluster]:
     """A primary to which the application connects over TLS; whoever breaks it mends it."""
-    with _started(PostgresqlCluster(replicas=0, tls=True)) as cluster:
+    with started(PostgresqlCluster(replicas=0, tls=True)) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariadbCluster]:
     """A primary with `replica1`; whoever breaks it mends it."""
-    with _started(MariadbCluster(replicas=1)) as cluster:
+    with started(MariadbCluster(replicas=1)) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def mariadb_tls() -> Iterator[MariadbCluster]:
     """A primary to which one connects over TLS; whoever breaks it mends it."""
-    with _started(MariadbCluster(replicas=0, tls=True)) as cluster:
+    with started(MariadbCluster(replicas=0, tls=True)) as cluster:
         yield cluster
 
 
@@ -57,20 +56,16 @@ def fault_proxy() -> Iterator[Callable[[int], FaultProxy]]:
 
 
 @contextmanager
-def _started(cluster: C) -> Iterator[C]:
+def started(cluster: C) -> Iterator[C]:
+    """Run a block with servers; without their programs, skip the test or, in CI, fail it."""
     try:
         cluster.start()
-    except ServersMissing as missing:
-        if _servers_are_required():
-            pytest.fail(str(missing), pytrace=False)
-        pytest.skip(f"{NOT_TESTED}{missing}")
-    yield cluster
-    cluster.stop()
-
-
-def _servers_are_required() -> bool:
-    environment = os.environ
-    return environment.get("CI") == "true" or environment.get("POOLROUTER_REQUIRE_SERVERS") == "1"
+    except ServersMissing as error:
+        missing(str(error))
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -208,7 +208,9 @@ class Installation:
         prefix = folder.resolve().parent
         installation = cls(prefix / folder.resolve().name, prefix.parent, (prefix.name,))
         if not (folder / "initdb").exists():
-            raise ServersMissing(f"PostgreSQL (no initdb in {folder})")
+            raise ServersMissing(
+                f"PostgreSQL (no initdb in {folder}; set {BIN_VARIABLE} to a folder that has it)"
+            )
         return installation
 
     @classmethod

@@ -18,11 +18,12 @@ import pytest
 from django.core.management import call_command
 from django.db import connections
 
-from tests.databases import ENGINES, configured
-from tests.servers import Cluster, MariadbCluster, PostgresqlCluster, ServersMissing
+from tests.servers import Cluster, MariadbCluster, PostgresqlCluster
+from tests.servers.fixtures import started
 from tests.stress.users import USERS, Read, User, users_at_work, web_processes
-from tests.testapp.shop.models import Author
-from tests.testapp.site import PORT
+from tests.support.databases import ENGINES, configured
+from tests.support.testapp.shop.models import Author
+from tests.support.testapp.site import PORT
 
 pytestmark = [pytest.mark.stress, pytest.mark.slow]
 
@@ -81,13 +82,9 @@ class Replicated:
 
 @pytest.fixture(scope="module", params=["postgresql", "mariadb"])
 def replicated(request: pytest.FixtureRequest, django_db_blocker: Any) -> Iterator[Replicated]:
-    servers = {"postgresql": PostgresqlCluster, "mariadb": MariadbCluster}[request.param](2)
-    request.getfixturevalue(request.param)  # skips, or fails, where there are no servers
-    try:
-        with servers, django_db_blocker.unblock():
-            yield Replicated(request.param, servers)
-    except ServersMissing as missing:
-        pytest.skip(str(missing))
+    cluster = {"postgresql": PostgresqlCluster, "mariadb": MariadbCluster}[request.param](2)
+    with started(cluster) as servers, django_db_blocker.unblock():
+        yield Replicated(request.param, servers)
 
 
 @pytest.fixture

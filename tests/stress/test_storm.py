@@ -28,7 +28,8 @@ from django_poolrouter.pooling import (
     PoolTimeout,
 )
 from django_poolrouter.pooling.state import MAX_OPENING
-from tests.doubles import ConnectFailed, FakeConnection, FakeConnector, Killed, Task
+from tests.support.doubles import ConnectFailed, FakeConnection, FakeConnector, Killed, Task
+from tests.support.insides import state_of
 
 pytestmark = pytest.mark.stress
 
@@ -149,10 +150,10 @@ def settle(pool: Pool) -> PoolStatus:
     for _ in range(100):
         with suppress(ConnectFailed, Killed):
             pool.upkeep()
-            if pool._state.closed:
+            if state_of(pool).closed:
                 pool.close()
         status = pool.status()
-        if not pool._given_up and not (pool._state.closed and status.open):
+        if not pool._given_up and not (state_of(pool).closed and status.open):
             return status
     raise AssertionError(f"{pool} does not settle")
 
@@ -160,12 +161,12 @@ def settle(pool: Pool) -> PoolStatus:
 def audit(pool: Pool, connector: FakeConnector) -> PoolStatus:
     status = settle(pool)
     assert (status.checkedout, status.waiting, status.opening) == (0, 0, 0)
-    assert pool._state.closing == 0
+    assert state_of(pool).closing == 0
     assert connector.mistakes == []
     assert connector.most_live <= STORM.max
     assert connector.most_opening <= MAX_OPENING
     assert status.connects - status.closes == status.open == status.checkedin
-    assert {entry.connection for entry in pool._state.idle} == set(connector.live)
+    assert {entry.connection for entry in state_of(pool).idle} == set(connector.live)
     assert all(connection.closed for connection in set(connector.opened) - set(connector.live))
     return status
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.doubles import Task
+from tests.support.doubles import Task
 
 ROOT = Path(__file__).parents[2]
 PROCESSES = 3

@@ -30,7 +30,7 @@ class Handler(WSGIRequestHandler):
 
 
 def write(request: HttpRequest, user: int, value: int) -> JsonResponse:
-    from tests.testapp.shop.models import Author
+    from tests.support.testapp.shop.models import Author
 
     Author.objects.filter(pk=user).update(name=str(value))
     return JsonResponse({})
@@ -39,7 +39,7 @@ def write(request: HttpRequest, user: int, value: int) -> JsonResponse:
 def read(request: HttpRequest, user: int) -> JsonResponse:
     from django.db.models.expressions import RawSQL
 
-    from tests.testapp.shop.models import Author
+    from tests.support.testapp.shop.models import Author
 
     authors = Author.objects.annotate(port=RawSQL(asked["port"], ()))  # noqa: S611
     name, port = authors.values_list("name", "port").get(pk=user)
@@ -57,7 +57,11 @@ def main() -> None:
         DATABASES=asked["databases"],
         DATABASE_ROUTERS=["django_poolrouter.router.PoolRouter"],
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-        INSTALLED_APPS=["django.contrib.contenttypes", "django_poolrouter", "tests.testapp.shop"],
+        INSTALLED_APPS=[
+            "django.contrib.contenttypes",
+            "django_poolrouter",
+            "tests.support.testapp.shop",
+        ],
         MIDDLEWARE=["django_poolrouter.middleware.RoutingMiddleware"],
         POOLROUTER={"ROUTING": asked["routing"]},
         ROOT_URLCONF=(

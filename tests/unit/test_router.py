@@ -21,10 +21,10 @@ from django_poolrouter.process.registry import Registry, registry
 from django_poolrouter.router import PoolRouter
 from django_poolrouter.routing import Scope, current_scope
 from django_poolrouter.statements.recorder import StatementRecorder, record_statements
-from tests.doubles import Gate, Task
-from tests.testapp.billing.models import Invoice, Label, Receipt, Tariff
-from tests.testapp.orders.models import Line, Order
-from tests.testapp.shop.models import Author, Book, Note, Tag
+from tests.support.doubles import Gate, Task
+from tests.support.testapp.billing.models import Invoice, Label, Receipt, Tariff
+from tests.support.testapp.orders.models import Line, Order
+from tests.support.testapp.shop.models import Author, Book, Note, Tag
 
 ENGINE = "django_poolrouter.backends.sqlite3"
 ROUTERS: dict[str, dict[str, Any]] = {

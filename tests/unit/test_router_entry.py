@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db import connections, router
 
-from tests.testapp.shop.models import Book
+from tests.support.testapp.shop.models import Book
 
 WRONG = [None, 5, "replica", ["REPLICA_OF"], True]
 PLACE = r"DATABASES\['default'\]\['ROUTER'\]: must be a mapping"

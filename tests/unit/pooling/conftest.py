@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from django_poolrouter.pooling import Pool, PoolConfig, PoolTimeout
-from tests.doubles import FakeConnector, ManualClock, Task, eventually
+from tests.support.doubles import FakeConnector, ManualClock, Task
+from tests.support.waiting import eventually
 
 OPTIONS: dict[str, Any] = {
     "pool_size": 2,

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from django_poolrouter.pooling import Housekeeper
-from tests.doubles import FakeConnector, Gate, ManualClock, Task, eventually
+from tests.support.doubles import FakeConnector, Gate, ManualClock, Task
+from tests.support.waiting import eventually
 from tests.unit.pooling.conftest import MakePool, queued, use_once
 
 THREAD = "poolrouter-housekeeper"

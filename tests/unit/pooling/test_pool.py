@@ -10,7 +10,9 @@ import pytest
 from django_poolrouter.pooling import PoolError, PoolExhausted, PoolTimeout
 from django_poolrouter.pooling.histogram import bucket
 from django_poolrouter.pooling.state import MAX_OPENING
-from tests.doubles import ConnectFailed, FakeConnector, Gate, ManualClock, Task, eventually
+from tests.support.doubles import ConnectFailed, FakeConnector, Gate, ManualClock, Task
+from tests.support.insides import state_of
+from tests.support.waiting import eventually
 from tests.unit.pooling.conftest import MakePool, assert_nothing_lost, queued, use_once
 
 # -- order ---------------------------------------------------------------------------------
@@ -371,8 +373,8 @@ def test_driver__is_never_called_with_the_lock_held(
     pool = make_pool(pool_size=1, max_overflow=1, ping_after=0.0)
 
     def look(*_: object) -> None:
-        assert pool._state.lock.acquire(blocking=False)
-        pool._state.lock.release()
+        assert state_of(pool).lock.acquire(blocking=False)
+        state_of(pool).lock.release()
 
     connector.on_open = connector.on_close = connector.on_ping = connector.on_reset = look
     connector.on_fileno = look

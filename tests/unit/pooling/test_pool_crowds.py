@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from django_poolrouter.pooling import Lease, Pool, PoolClosed, PoolConfig, PoolTimeout
-from tests.doubles import ConnectFailed, FakeConnector, Gate, Killed, ManualClock, Task, eventually
+from tests.support.doubles import ConnectFailed, FakeConnector, Gate, Killed, ManualClock, Task
+from tests.support.waiting import eventually
 from tests.unit.pooling.conftest import MakePool, assert_nothing_lost, queued, use_once
 
 CROWD = 30

@@ -10,7 +10,8 @@ import pytest
 
 from django_poolrouter.pooling import Page, PoolClosed
 from django_poolrouter.pooling import counters as words
-from tests.doubles import FakeConnector, Gate, ManualClock, Task
+from tests.support.doubles import FakeConnector, Gate, ManualClock, Task
+from tests.support.insides import state_of
 from tests.unit.pooling.conftest import (
     MakePool,
     assert_at_rest,
@@ -240,7 +241,7 @@ def test_waiter_that_came_in_the_midst_of_a_checkin__is_served(
     """Before, or after, the checkin has looked whether somebody waits."""
     page = MeddlingPage.private(1)
     pool = make_pool(pool_size=1, arguments={"page": page})
-    pool._idle = pool._state.idle = idle = MeddlingDeque()
+    pool._idle = state_of(pool).idle = idle = MeddlingDeque()
     lease = pool.checkout()
     came: list[Task] = []
     meddler: Any = page if where == "before" else idle
@@ -293,7 +294,7 @@ def test_abandon__takes_no_lock_and_sends_nothing(
     pool = make_pool(pool_size=3)
     leased = pool.checkout()
     use_once(pool, 2)
-    with pool._state.lock:  # as by a thread that does not exist in the child
+    with state_of(pool).lock:  # as by a thread that does not exist in the child
         Task(pool.abandon).result()
     assert sorted(c.number for c in connector.abandoned) == [0, 1, 2]
     assert len(connector.live) == 3
@@ -303,7 +304,7 @@ def test_abandon__takes_no_lock_and_sends_nothing(
 def test_checkin_after_abandon__hangs_on_no_lock_of_the_parent(make_pool: MakePool) -> None:
     pool = make_pool(pool_size=1)
     lease = pool.checkout()
-    lock = pool._state.lock
+    lock = state_of(pool).lock
     with lock:
         Task(pool.abandon).result()
         # The child leaves a block of the parent's that held a connection.

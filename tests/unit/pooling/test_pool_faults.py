@@ -12,15 +12,8 @@ import pytest
 
 from django_poolrouter.pooling import NoReset, PoolTimeout, state
 from django_poolrouter.pooling.waiters import Waiter
-from tests.doubles import (
-    ConnectFailed,
-    FakeConnector,
-    Gate,
-    Killed,
-    ManualClock,
-    Task,
-    eventually,
-)
+from tests.support.doubles import ConnectFailed, FakeConnector, Gate, Killed, ManualClock, Task
+from tests.support.waiting import eventually
 from tests.unit.pooling.conftest import MakePool, assert_nothing_lost, queued, use_once
 
 ERRORS = pytest.mark.parametrize("error", [ConnectFailed, Killed])

@@ -6,7 +6,7 @@ import pytest
 
 from django_poolrouter.pooling import PoolTimeout
 from django_poolrouter.pooling.state import MAX_OPENING
-from tests.doubles import FakeConnector, Gate, ManualClock, Task
+from tests.support.doubles import FakeConnector, Gate, ManualClock, Task
 from tests.unit.pooling.conftest import MakePool, assert_nothing_lost, queued, use_once
 
 # -- the ping --------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The pool under every order of events that Hypothesis can think of.
 
-Callers are threads of which one runs at a time (``tests.doubles.cooperative``): they stop
+Callers are threads of which one runs at a time (``tests.support.doubles.cooperative``): they stop
 in the driver, in the queue, and between the pool's own steps, and what becomes of each is
 drawn.  So failures replay and shrink.  ``HYPOTHESIS_PROFILE=deep`` looks longer.
 """
@@ -25,8 +25,8 @@ from django_poolrouter.pooling import (
     state,
 )
 from django_poolrouter.pooling.pool import COLLECT_EVERY
-from tests.doubles import ConnectFailed, Killed
-from tests.doubles.cooperative import (
+from tests.support.doubles import ConnectFailed, Killed
+from tests.support.doubles.cooperative import (
     END,
     SWITCH,
     Caller,
@@ -37,6 +37,7 @@ from tests.doubles.cooperative import (
     SwitchingLock,
     WatchedQueue,
 )
+from tests.support.insides import state_of
 
 settings.register_profile("ci", max_examples=150, stateful_step_count=60, derandomize=True)
 settings.register_profile("deep", max_examples=5_000, stateful_step_count=100)
@@ -107,10 +108,10 @@ class PoolMachine(RuleBasedStateMachine):
         lock = SwitchingLock()
         self.clock = SwitchingClock(lock)
         self.pool = Pool("shop", config, self.connector, clock=self.clock)
-        self.pool._state.lock = lock  # type: ignore[assignment]
-        self.pool._idle = self.pool._state.idle = SwitchingDeque()
-        self.pool._state.idle.lock = lock  # type: ignore[attr-defined]
-        self.pool._state.waiters = WatchedQueue()
+        state_of(self.pool).lock = lock  # type: ignore[assignment]
+        self.pool._idle = state_of(self.pool).idle = SwitchingDeque()
+        state_of(self.pool).idle.lock = lock  # type: ignore[attr-defined]
+        state_of(self.pool).waiters = WatchedQueue()
         self.max_opening = opening
         self.most_callers = most_callers
         self.callers: list[Caller] = []
@@ -201,7 +202,7 @@ class PoolMachine(RuleBasedStateMachine):
             self.figures_are_true()
 
     def limits_hold_as_the_server_counts(self) -> None:
-        most, its = self.pool.config.max, self.pool._state
+        most, its = self.pool.config.max, state_of(self.pool)
         assert self.connector.most_live <= most
         assert self.connector.most_opening <= self.max_opening
         assert len(its.entries) + its.opening + its.closing <= most
@@ -211,7 +212,7 @@ class PoolMachine(RuleBasedStateMachine):
     def each_connection_has_one_place(self) -> None:
         pool = self.pool
         leased = [lease.entry for lease in self.held.values()]
-        places = [*pool._state.idle, *leased, *(lease.entry for lease in pool._given_up)]
+        places = [*state_of(pool).idle, *leased, *(lease.entry for lease in pool._given_up)]
         places += [
             caller.waiter.grant
             for caller in self.callers
@@ -219,22 +220,22 @@ class PoolMachine(RuleBasedStateMachine):
         ]
         entries = [place for place in places if hasattr(place, "connection")]
         assert len(entries) == len(set(entries))
-        assert set(entries) <= pool._state.entries
+        assert set(entries) <= state_of(pool).entries
         assert self.connector.mistakes == []
 
     def nobody_waits_in_vain(self) -> None:
         """Unless somebody stopped on his way to look after it."""
         pool = self.pool
-        if pool._state.waiters and not any(c.point in (SWITCH, "start") for c in self.callers):
-            assert not pool._state.idle
-            assert not pool._state.may_open
+        if state_of(pool).waiters and not any(c.point in (SWITCH, "start") for c in self.callers):
+            assert not state_of(pool).idle
+            assert not state_of(pool).may_open
             assert not self.closed
 
     def figures_are_true(self) -> None:
         pool, status = self.pool, self.pool.status()
-        assert status.open == len(pool._state.entries) == status.connects - status.closes
-        assert status.waiting == len(pool._state.waiters)
-        assert status.opening == pool._state.opening
+        assert status.open == len(state_of(pool).entries) == status.connects - status.closes
+        assert status.waiting == len(state_of(pool).waiters)
+        assert status.opening == state_of(pool).opening
         if not any(c.point in (SWITCH, "start", "hold") for c in self.callers):
             ended = [type(caller.error) for caller in self.done]
             assert status.timeouts == ended.count(PoolTimeout)
@@ -276,9 +277,8 @@ class PoolMachine(RuleBasedStateMachine):
         assert status.open == status.checkedin == len(self.connector.live)
         assert status.connects - status.closes == status.open <= self.pool.config.pool_size
         if not self.swept_in_vain:
-            assert all(
-                entry.generation == self.pool._state.generation for entry in self.pool._state.idle
-            )
+            its = state_of(self.pool)
+            assert all(entry.generation == its.generation for entry in its.idle)
         served = sum(caller.result == "served" for caller in self.done)
         assert status.checkouts >= served
 

@@ -18,7 +18,7 @@ import pytest
 
 from django_poolrouter import pooling
 from django_poolrouter.pooling import Pool, PoolTimeout
-from tests.doubles import ConnectFailed, FakeConnector, ManualClock, Task
+from tests.support.doubles import ConnectFailed, FakeConnector, ManualClock, Task
 from tests.unit.pooling.conftest import MakePool, assert_nothing_lost, use_once
 
 FOLDER = str(Path(pooling.__file__).parent)

@@ -22,7 +22,7 @@ from django_poolrouter.routing.balancers import round_robin
 from django_poolrouter.routing.carry import CARRIED, merge
 from django_poolrouter.routing.config import ReplicaConfig
 from django_poolrouter.routing.surroundings import Surroundings
-from tests.doubles import FakeServers
+from tests.support.doubles import FakeServers
 
 NOW = 1_700_000_000.0
 

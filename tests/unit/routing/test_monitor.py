@@ -19,7 +19,8 @@ from django_poolrouter.routing import (
 from django_poolrouter.routing.balancers import round_robin
 from django_poolrouter.routing.config import ReplicaConfig
 from django_poolrouter.routing.surroundings import Surroundings
-from tests.doubles import FakeServers, eventually
+from tests.support.doubles import FakeServers
+from tests.support.waiting import eventually
 
 
 def cluster(servers: FakeServers | None) -> Cluster:

@@ -25,7 +25,8 @@ from django_poolrouter.routing.config import ReplicaConfig
 from django_poolrouter.routing.prober import WAIT
 from django_poolrouter.routing.replica_health import COOL_DOWN, GRACE
 from django_poolrouter.routing.surroundings import Surroundings
-from tests.doubles import FakeServers, Task, eventually
+from tests.support.doubles import FakeServers, Task
+from tests.support.waiting import eventually
 
 
 class Clock:

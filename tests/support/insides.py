@@ -1,0 +1,11 @@
+"""A pool's private state, which some tests look at: its name stands here and nowhere else."""
+
+from __future__ import annotations
+
+from django_poolrouter.pooling import Pool
+from django_poolrouter.pooling.state import PoolState
+
+
+def state_of(pool: Pool) -> PoolState:
+    """Return what a pool guards with its lock."""
+    return pool._state

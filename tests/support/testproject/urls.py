@@ -1,0 +1,17 @@
+"""The pages of the project."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+
+from tests.support.testapp.shop.models import Book
+
+
+def count(request: HttpRequest) -> HttpResponse:
+    if request.method == "POST":
+        Book.objects.create(title="Posted", author_id=request.POST["author"])
+    return HttpResponse(f"{Book.objects.count()} books")
+
+
+urlpatterns = [path("count", count)]
