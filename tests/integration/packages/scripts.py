@@ -8,14 +8,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from tests.support.skips import NOT_TESTED
+
 ROOT = Path(__file__).parents[3]
 REQUIRED = "POOLROUTER_REQUIRE_PACKAGES"
-"""1 in an environment that has the packages: then a missing one is a failure."""
-NOT_TESTED = "NOT TESTED: "
+"""This variable is 1 in an environment with the group ``packages``: a missing one is a failure."""
 NAMES = {
     "django_prometheus": "django-prometheus",
     "django_tenants": "django-tenants",
@@ -24,15 +25,15 @@ NAMES = {
 
 
 def need(module: str) -> None:
-    """Skip the test unless a package is installed; fail it if the environment has the group."""
+    """Skip the test without a package; fail it where the environment has the group."""
     if importlib.util.find_spec(module) is None:
-        missing(f"{NAMES[module]} (pip install --group packages; or make packages)")
+        missing(f"{NAMES[module]} (not installed; make packages)", REQUIRED)
 
 
-def missing(told: str) -> None:
-    if os.environ.get(REQUIRED) == "1":
-        pytest.fail(told, pytrace=False)
-    pytest.skip(f"{NOT_TESTED}{told}")
+def missing(what: str, required_by: str) -> NoReturn:
+    if os.environ.get(required_by) == "1":
+        pytest.fail(what, pytrace=False)
+    pytest.skip(f"{NOT_TESTED}{what}")
 
 
 def run(module: str, order: dict[str, Any], timeout: float = 120) -> Any:

@@ -19,7 +19,7 @@ ENGINES = {
     "recipe": "tests.integration.packages.backends.postgis",
 }
 POOL = {"pool_size": 4, "max_overflow": 0, "pool_timeout": 30}
-ANSWER = "POINT (-95 30) 110860"
+ANSWER = "here, 32140, 110870 m"
 HOW = "PostGIS (apt-get install postgresql-postgis gdal-bin; or make packages)"
 
 pytestmark = pytest.mark.slow
@@ -40,7 +40,7 @@ def postgis() -> Iterator[PostgresqlCluster]:
     """Start a server of its own: the one from PyPI has no PostGIS."""
     found = programs()
     if found is None:
-        missing(HOW)
+        missing(HOW, required_by="POOLROUTER_REQUIRE_POSTGIS")
     cluster = PostgresqlCluster(replicas=0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(BIN_VARIABLE, str(found))

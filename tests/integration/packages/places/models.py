@@ -5,4 +5,4 @@ from django.contrib.gis.db import models
 
 class Place(models.Model):
     name = models.CharField(max_length=20)
-    pt = models.PointField()
+    pt = models.PointField(srid=32140)  # South Texas, so that the database must transform

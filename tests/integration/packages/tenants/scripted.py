@@ -36,8 +36,7 @@ def request(rng: random.Random, tenants: list[str]) -> list[Step]:
     steps: list[Step] = []
     if rng.random() < 0.8:
         steps.append(("tenant", rng.choice(tenants)))
-    for _ in range(rng.randint(2, 6)):
-        steps.append(_step(rng, tenants, depth=0))
+    steps += [_step(rng, tenants, depth=0) for _ in range(rng.randint(2, 6))]
     steps.append(("end", rng.choice(["obsolete", "obsolete", "close", "nothing"])))
     return steps
 
