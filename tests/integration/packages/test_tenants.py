@@ -8,10 +8,7 @@ import pytest
 
 from tests.integration.packages.scripts import run
 
-pytestmark = pytest.mark.xfail(
-    strict=True,
-    reason="a pool for each tenant (issue 13.3), overrides behind the mixin are skipped (13.1), the recipe crashes with OPTIONS['pool'] (13.2)",
-)
+pytestmark = pytest.mark.xfail(strict=True, reason="a pool for each tenant (issue 13.3)")
 FOUR = {"pool_size": 2, "max_overflow": 2, "pool_timeout": 30}
 
 
