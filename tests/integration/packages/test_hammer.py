@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.xfail(
         strict=True,
-        reason="as in test_tenants",
+        reason="a pool for each tenant (issue 13.3)",
     ),
 ]
 

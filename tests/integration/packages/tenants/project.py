@@ -29,7 +29,7 @@ def set_up(order: dict[str, Any]) -> None:
 
     engine, original = ENGINES[order["way"]]
     options = {
-        "pool": {**order["pool"], "hold": order["hold"]},
+        "pool": order["pool"] and {**order["pool"], "hold": order["hold"]},
         "application_name": APPLICATION,
     }
     databases = {
