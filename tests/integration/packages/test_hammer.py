@@ -15,14 +15,7 @@ import pytest
 from tests.integration.packages.scripts import run
 from tests.integration.packages.tenants.project import beside
 
-pytestmark = [
-    pytest.mark.stress,
-    pytest.mark.slow,
-    pytest.mark.xfail(
-        strict=True,
-        reason="a pool for each tenant (issue 13.3)",
-    ),
-]
+pytestmark = [pytest.mark.stress, pytest.mark.slow]
 
 SECONDS = float(os.environ.get("HAMMER_SECONDS", "2"))
 HOOKS = 20
@@ -60,6 +53,7 @@ def forget_notes(database: dict[str, str], tenants: list[str]) -> None:
         raw.execute("".join(f"DELETE FROM {tenant}.notes;" for tenant in tenants))
 
 
+@pytest.mark.xfail(strict=True, reason="a pool for each tenant (issue 13.3)")
 @pytest.mark.parametrize("way", ["recipe", "original"])
 @pytest.mark.parametrize("limit", [False, True], ids=["each cursor sets", "limited"])
 def test_answers__are_those_of_a_connection_of_its_own(
@@ -71,13 +65,15 @@ def test_answers__are_those_of_a_connection_of_its_own(
     assert (found["pools"], found["leases"]) == (1, 0)
 
 
+# Not strict: where each tenant has a pool, it depends on chance what a thread sees.
+@pytest.mark.xfail(strict=False, reason="a pool for each tenant (issue 13.3)")
 @pytest.mark.parametrize(
     ("way", "hold"),
     # django-tenants stands before our backend with ORIGINAL_BACKEND, so close() reaches it there.
     [("recipe", "request"), ("recipe", "transaction"), ("original", "transaction")],
 )
-def test_control__without_the_overrides_there_are_differences(
+def test_control__without_the_overrides_rows_of_other_tenants_are_read(
     hammer: Hammer, way: str, hold: str
 ) -> None:
     found = hammer(way=way, limit=True, hold=hold, blind=True)
-    assert found["differences"] > 0
+    assert found["foreign"] > 0

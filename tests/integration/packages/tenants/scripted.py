@@ -98,10 +98,12 @@ class Player:
         return self.noted
 
     def _do(self, step: Step) -> None:
+        from django.db import Error
+
         method: Callable[..., Any] = getattr(self, f"_{step[0]}")
         try:
             outcome = method(*step[1:])
-        except Exception as error:
+        except (Error, Boom) as error:
             # A block must not go on after an error, which has undone its SET search_path on
             # the server.  django-tenants would not notice.
             if self.wrapper.in_atomic_block and not self.wrapper.closed_in_transaction:
@@ -184,12 +186,14 @@ class Player:
     def _committed(self) -> Any:
         """Return this thread's rows that others see."""
         schema = self.wrapper.schema_name
+        if schema == "public":
+            return None  # No tenant was chosen yet.
         return self.observer.execute(
             f'SELECT n FROM "{schema}".notes WHERE thread = %s ORDER BY n', [self.thread]
         ).fetchall()
 
     def _block(self, steps: list[Step], savepoint: bool, raised: str | None) -> str:
-        from django.db import DatabaseError, transaction
+        from django.db import Error, transaction
 
         try:
             with transaction.atomic(self.alias, savepoint=savepoint):
@@ -197,7 +201,7 @@ class Player:
                     self._do(step)
                 if raised:
                     raise RAISED[raised]
-        except (DatabaseError, Boom, Abort) as error:
+        except (Error, Boom, Abort) as error:
             return told(error)
         return "done"
 
@@ -207,4 +211,4 @@ class Player:
             self.wrapper.close_if_unusable_or_obsolete()
         elif how == "close":
             self.wrapper.close()
-        return None if self.wrapper.schema_name == "public" else self._committed()
+        return self._committed()

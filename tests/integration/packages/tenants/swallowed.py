@@ -22,9 +22,8 @@ def main() -> dict[str, Any]:
     connection.set_schema(tenant)
     # The same pool, as long as SCHEMA makes a pool of its own (issue 13.3).
     connection.settings_dict["SCHEMA"] = before
-    with transaction.atomic():
-        with contextlib.suppress(DatabaseError), connection.cursor() as cursor:
-            cursor.execute("SELECT 1 / 0")
+    with transaction.atomic(), contextlib.suppress(DatabaseError), connection.cursor() as cursor:
+        cursor.execute("SELECT 1 / 0")
     # The server has rolled back, and django-tenants has not noticed.
     return {"seen": owner()}
 
