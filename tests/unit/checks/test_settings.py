@@ -22,8 +22,8 @@ from django_poolrouter.middleware import RoutingMiddleware
 from django_poolrouter.process.registry import registry
 from django_poolrouter.router import PoolRouter
 from django_poolrouter.routing import Scope
-from tests.servers.fixtures import NOT_TESTED
 from tests.support.databases import ENGINES
+from tests.support.skips import NOT_TESTED
 from tests.support.testapp.shop.models import Book
 
 STOCK = "django.db.backends.sqlite3"
