@@ -22,6 +22,7 @@ from django_poolrouter.pooling import (
     PoolConfig,
     PoolExhausted,
     PoolTimeout,
+    grants,
 )
 from django_poolrouter.pooling.pool import COLLECT_EVERY
 from tests.support.doubles import ConnectFailed, Killed
