@@ -1,4 +1,4 @@
-"""Processes that end while threads of the package look at replicas, again and again.
+"""Processes that end, again and again, while threads of the package look at replicas.
 
 POOLROUTER_EXIT_RUNS says how often.
 """
@@ -22,6 +22,8 @@ pytestmark = pytest.mark.stress
 
 ROOT = Path(__file__).parents[2]
 RUNS = int(os.environ.get("POOLROUTER_EXIT_RUNS", "4"))
+# Runs of one test, which may not take two minutes.
+BATCH = 20
 SETTINGS = """
 import json, os
 SECRET_KEY = "for-tests"
@@ -52,8 +54,11 @@ def databases(postgresql: Any, postgresql_database: dict[str, str]) -> str:
     )
 
 
+@pytest.mark.parametrize("first", range(0, RUNS, BATCH))
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_exit__writes_to_no_file_but_its_own(program: str, databases: str, tmp_path: Path) -> None:
+def test_exit__writes_to_no_file_but_its_own(
+    program: str, first: int, databases: str, tmp_path: Path
+) -> None:
     (tmp_path / "exitsettings.py").write_text(SETTINGS)
 
     def run(number: int) -> None:
@@ -85,4 +90,4 @@ def test_exit__writes_to_no_file_but_its_own(program: str, databases: str, tmp_p
         assert len(files) in (0, COUNT)
 
     with ThreadPoolExecutor(os.cpu_count()) as executor:
-        list(executor.map(run, range(RUNS)))
+        list(executor.map(run, range(first, min(RUNS, first + BATCH))))

@@ -226,6 +226,8 @@ class Board:
         return (self._lock.is_intact and self._file.is_intact) or self._reopen()
 
     def _reopen(self) -> bool:
+        # First of all: one of the new descriptors may get an old number, and leads to this file.
+        self.close()
         try:
             # With the folder's lock, nobody can take the process for dead and remove the file.
             with files.locked(self.path.parent, PATIENCE) as is_ours:
@@ -236,7 +238,6 @@ class Board:
                     raise TimeoutError(f"{self.path} is locked by another process")
         except FileNotFoundError:
             return False
-        self.close()
         self._lock, self._file = lock, file
         return True
 

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from tests.conftest import Vendor
 from tests.support.host import Host
 from tests.support.serving.own_files import COUNT, LINE
+from tests.support.skips import missing
 
 ROOT = Path(__file__).parents[3]
 CASES = [
@@ -47,6 +49,8 @@ def run(vendor: Vendor, tmp_path: Path) -> Any:
     databases = {name: vendor.database() for name in ("default", "second", "third")}
 
     def run(what: str) -> list[bytes]:
+        if what.startswith("daemon") and find_spec("daemon") is None:
+            missing("python-daemon (not installed; pip install python-daemon)")
         done = subprocess.run(
             [sys.executable, "-m", "tests.support.serving.own_files", what],
             cwd=ROOT,
