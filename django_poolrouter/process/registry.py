@@ -5,6 +5,7 @@ This is the only place that keeps state for the whole process.
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -20,7 +21,7 @@ from ..routing import Cluster, ClusterConfig, Monitor, State, Surroundings, Topo
 from ..validation import ConfigError
 from .database_pool import DatabasePool, ServerConnector
 from .replication_logs import PooledServers
-from .shutdown import PoolManager
+from .shutdown import PoolManager, close_all
 
 # The settings that make a pool, besides the ``identity_settings`` of the backend's class: those of
 # Django that reach the server, and our mark of a test mirror, whose sessions take writes.
@@ -97,6 +98,9 @@ class Publishing(Protocol):
     def after_fork(self) -> None:
         """Start over in a forked child, after its pools were dropped."""
 
+    def end(self) -> None:
+        """Show nothing more, because the process ends and its pools are closed."""
+
 
 class Unpublished:
     """Publishes nothing: pools keep their figures in private memory."""
@@ -111,6 +115,9 @@ class Unpublished:
         pass
 
     def after_fork(self) -> None:
+        pass
+
+    def end(self) -> None:
         pass
 
 
@@ -315,10 +322,26 @@ class Registry:
         have run.  So the upkeep continues only with the next checkout, unless the settings ask
         for something that needs the thread.
         """
-        self.housekeeper.stop()
+        # The monitor first: when it opens a connection, the housekeeper starts again.
         self.monitor.stop()
+        self.housekeeper.stop()
         for pool in self.all_pools():
             pool.unwatch()
+
+    # -- end -------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Stop threads, close pools and remove what is published, when the interpreter exits.
+
+        Exit handlers that run later may still use the databases.  The monitor ends first, because
+        it would open pools again.
+        """
+        self.monitor.end()
+        self.housekeeper.end()
+        try:
+            close_all()
+        finally:
+            self.publisher.end()
 
 
 def _drain(topology: Topology, replicas: Collection[str]) -> None:
@@ -336,6 +359,7 @@ def snapshot(settings: Mapping[str, Any]) -> Settings:
 
 
 registry = Registry()
+atexit.register(registry.end)
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

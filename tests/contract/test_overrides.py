@@ -20,7 +20,7 @@ from django_poolrouter import PoolTimeout, conf, pools
 from django_poolrouter.backends.mixin import PooledDatabaseWrapper
 from tests.conftest import Vendor
 from tests.contract.numbers import committed, create_table, insert, select
-from tests.engines import engine_of, stock_wrapper
+from tests.support.engines import engine_of, stock_wrapper
 
 HOLDS = ["request", "transaction"]
 PLACES = ["behind", "before"]

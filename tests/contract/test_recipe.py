@@ -16,8 +16,8 @@ from django_poolrouter.backends.wrapper.recipe import DRIVERS, driver_for
 from django_poolrouter.drivers.driver import Driver
 from tests.conftest import Vendor
 from tests.contract.numbers import create_table, insert, select
-from tests.databases import ENGINES
-from tests.engines import engine_of, stock_wrapper
+from tests.support.databases import ENGINES
+from tests.support.engines import engine_of, stock_wrapper
 
 
 @pytest.fixture
