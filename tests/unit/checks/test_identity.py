@@ -11,7 +11,7 @@ from django.db.backends.sqlite3 import base
 
 from django_poolrouter.backends.mixin import PooledDatabaseWrapper
 from django_poolrouter.checks.identity import check_identity
-from tests.engines import engine_of
+from tests.support.engines import engine_of
 from tests.support.databases import ENGINES
 
 
