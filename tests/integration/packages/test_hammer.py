@@ -53,7 +53,6 @@ def forget_notes(database: dict[str, str], tenants: list[str]) -> None:
         raw.execute("".join(f"DELETE FROM {tenant}.notes;" for tenant in tenants))
 
 
-@pytest.mark.xfail(strict=True, reason="a pool for each tenant (issue 13.3)")
 @pytest.mark.parametrize("way", ["recipe", "original"])
 @pytest.mark.parametrize("limit", [False, True], ids=["each cursor sets", "limited"])
 def test_answers__are_those_of_a_connection_of_its_own(
@@ -65,8 +64,6 @@ def test_answers__are_those_of_a_connection_of_its_own(
     assert (found["pools"], found["leases"]) == (1, 0)
 
 
-# Not strict: where each tenant has a pool, it depends on chance what a thread sees.
-@pytest.mark.xfail(strict=False, reason="a pool for each tenant (issue 13.3)")
 @pytest.mark.parametrize(
     ("way", "hold"),
     # django-tenants stands before our backend with ORIGINAL_BACKEND, so close() reaches it there.

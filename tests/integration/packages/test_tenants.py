@@ -11,7 +11,6 @@ from tests.integration.packages.scripts import run
 FOUR = {"pool_size": 2, "max_overflow": 2, "pool_timeout": 30}
 
 
-@pytest.mark.xfail(strict=True, reason="a pool for each tenant (issue 13.3)")
 @pytest.mark.parametrize("way", ["recipe", "original"])
 @pytest.mark.parametrize("limit", [False, True], ids=["each cursor sets", "limited"])
 def test_sixty_tenants__see_their_own_rows_on_four_connections(
