@@ -11,8 +11,8 @@ from django.db.backends.sqlite3 import base
 
 from django_poolrouter.backends.mixin import PooledDatabaseWrapper
 from django_poolrouter.checks.identity import check_identity
-from tests.support.engines import engine_of
 from tests.support.databases import ENGINES
+from tests.support.engines import engine_of
 
 
 class Warehouses(PooledDatabaseWrapper, base.DatabaseWrapper):
