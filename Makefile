@@ -6,10 +6,12 @@
 #   make quick           unit tests and the SQLite contract: 20 s, no server, no apt
 #   make test            all tests, on real servers: 12 min; ARGS="-k name" goes to pytest
 #   make lint types      what ruff and mypy say: a minute
-#   make full            the long runs before a release, 90 min: the next three
+#   make full            the long runs before a release, 2 h: the next four
 #   make matrix          each Python with each Django: 15 min
 #   make hammer          users who read what they wrote while replicas lag, for a minute
 #                        each; poolstatus under load and others, for half a minute: 10 min
+#   make packages        our backends under django-tenants, Sentry, django-prometheus and PostGIS,
+#                        with a hammer of a minute for each combination: 15 min
 #   make conformance     Django's own test suite on our engines: an hour
 #                        (ARGS="--vendor sqlite")
 #   make bench           speed beside the peers, as ratios of one run
@@ -27,7 +29,7 @@ SETUP  := PYTHON=$(PYTHON) scripts/setup
 PY     := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test lint types full matrix hammer conformance bench clean
+.PHONY: help demo quick test lint types full matrix hammer packages conformance bench clean
 # They share .venv, and the machine.
 .NOTPARALLEL:
 
@@ -56,7 +58,7 @@ types:
 	$(PY) -m mypy
 
 # `make -k full` goes on when one of them fails.
-full: matrix hammer conformance
+full: matrix hammer packages conformance
 
 matrix:
 	PYTHON=$(PYTHON) scripts/lanes -m matrix
@@ -65,6 +67,11 @@ hammer:
 	@$(SETUP) test
 	CAUSALITY_SECONDS=60 POOLROUTER_LOAD_SECONDS=30 STRESS_SECONDS=30 POOLROUTER_EXIT_RUNS=100 \
 		$(PY) -m pytest -rP -m stress $(ARGS)
+
+packages:
+	@$(SETUP) packages
+	POOLROUTER_REQUIRE_PACKAGES=1 POOLROUTER_REQUIRE_POSTGIS=1 HAMMER_SECONDS=60 \
+		$(PY) -m pytest -rP tests/integration/packages $(ARGS)
 
 conformance:
 	@$(SETUP) conformance

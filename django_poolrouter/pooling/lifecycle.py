@@ -18,7 +18,7 @@ from .connector import Connector
 from .descriptors import Descriptor, OwnDescriptor, keep_forever, silent_descriptor
 from .entry import CLEARED, Entry, Lender, news_probe
 from .errors import PoolClosed
-from .state import PoolState
+from .grants import PoolState
 
 logger = logging.getLogger("django_poolrouter.pool")
 

@@ -28,9 +28,9 @@ from .connector import Connector
 from .counters import SINCE, THREAD, USES, Page, PoolStatus
 from .entry import CLEARED, EXPIRED, Entry, Lease
 from .errors import NoReset, PoolError
+from .grants import PoolState
 from .leaks import report_leaks
 from .lifecycle import SECOND, Lifecycle, nothing, ns, why_expired
-from .state import PoolState
 from .waiters import Permit, Waiter
 
 logger = logging.getLogger("django_poolrouter.pool")

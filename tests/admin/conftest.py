@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from django.core.management import call_command
 from selenium import webdriver
 
 from tests.support.host import Host
-from tests.support.skips import missing
+from tests.support.skips import require_program
 
 POOL = {"pool_size": 2, "max_overflow": 1, "pool_timeout": 30}
 CSP = {"default-src": ["'none'"]}
@@ -113,16 +112,15 @@ def make_user(project: Host) -> Callable[..., User]:
 @pytest.fixture(scope="session")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     """Debian's Chromium, which `scripts/setup test` installs."""
-    for program, package in {"chromium": "chromium", "chromedriver": "chromium-driver"}.items():
-        if shutil.which(program) is None:
-            missing(f"the admin in a browser ({program} not found; install {package})")
+    chromium = require_program("chromium", "chromium")
+    chromedriver = require_program("chromedriver", "chromium-driver")
     options = webdriver.ChromeOptions()
-    options.binary_location = "chromium"
+    options.binary_location = chromium
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--lang=en"):
         options.add_argument(argument)
     options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    service = webdriver.ChromeService("chromedriver")
+    service = webdriver.ChromeService(chromedriver)
     with webdriver.Chrome(options=options, service=service) as driver:
         driver.set_window_size(1280, 900)
         yield driver

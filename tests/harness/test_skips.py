@@ -26,7 +26,7 @@ MISSING = {
         f"PostgreSQL (no initdb in {{folder}}; set {BIN_VARIABLE} to a folder that has it)"
     ),
     "tests/admin/test_browser.py::test_page__follows_busy_workers": (
-        "the admin in a browser (chromium not found; install chromium)"
+        "chromium (not found; install chromium)"
     ),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from importlib.util import find_spec
 from typing import NoReturn
 
@@ -23,6 +24,17 @@ def require_package(name: str) -> None:
     """Skip a test or a module that needs this package, or fail it in CI."""
     if find_spec(name) is None:
         missing(f"{name} (not installed; pip install {name})")
+
+
+def require_program(name: str, package: str) -> str:
+    """Return the path of a program; without it, skip the test or, in CI, fail it.
+
+    `package` is the one of Debian that has the program.
+    """
+    path = shutil.which(name)
+    if path is None:
+        missing(f"{name} (not found; install {package})")
+    return path
 
 
 def is_required() -> bool:

@@ -103,7 +103,7 @@ def test_poolcheck__tells_of_a_server_that_falls_silent_after_the_ping(fickle: F
 def test_lag__of_a_server_that_falls_silent_is_a_failure_in_time(fickle: Fickle) -> None:
     fickle.fall_silent_at("inspect")
     told = failure(ReplicaLagCheck("replica", timeout=SHORT))
-    assert "cannot ask 'replica': no answer within" in str(told)
+    assert "cannot ask 'default': no answer within" in str(told), "the primary is asked first"
     eventually(lambda: not askers())
     assert pools["replica"].status().open == 0
 

@@ -17,6 +17,7 @@ from django.db import connections
 
 from tests.servers import Cluster
 from tests.support.databases import ENGINES
+from tests.support.skips import require_program
 from tests.support.testapp.site import NODES, ROUTERS, Site
 
 ROOT = Path(__file__).parents[3]
@@ -77,6 +78,8 @@ def test_tests_of_a_project__pass_and_leave_nothing_behind(
         databases = on_sqlite(tmp_path, {"NAME"} if kind == "sqlite in files" else {})
     else:
         databases = on_servers(kind)
+    if kind == "mariadb" and parallel > 1:  # Django clones a database with it
+        require_program("mysqldump", "mariadb-client")
     said = run(
         databases, "test", "tests.support.testproject", "--noinput", f"--parallel={parallel}", "-v2"
     )
