@@ -3,16 +3,22 @@
 #   make demo            the example shop on pooled, replicated databases, under load
 #   make demo DB=sqlite  the same without servers; DB=mysql on MariaDB
 #   make demo KEEP=1     leaves the site running until Ctrl-C
-#   make test            all tests, on real servers; ARGS="-k name" goes to pytest
-#   make hammer          the long runs: a minute each of users who read what they wrote while
-#                        replicas lag; half a minute each of poolstatus under load
-#   make conformance     Django's own test suite on our engines (an hour; ARGS="--vendor sqlite")
+#   make quick           unit tests and the SQLite contract: 20 s, no server, no apt
+#   make test            all tests, on real servers: 12 min; ARGS="-k name" goes to pytest
+#   make lint types      what ruff and mypy say: a minute
+#   make full            the long runs before a release, 2 h: the next four
+#   make matrix          each Python with each Django: 15 min
+#   make hammer          users who read what they wrote while replicas lag, for a minute
+#                        each; poolstatus under load and others, for half a minute: 10 min
+#   make packages        our backends under django-tenants, Sentry, django-prometheus and PostGIS,
+#                        with a hammer of a minute for each combination: 15 min
+#   make conformance     Django's own test suite on our engines: an hour
+#                        (ARGS="--vendor sqlite")
 #   make bench           speed beside the peers, as ratios of one run
-#   make lint types      what ruff and mypy say
 #   make clean           removes what these made
 #
-# Each sets up what it needs in .venv, and installs system packages when root runs it.
-# PYTHON=python3.12 chooses the interpreter.
+# Each sets up what it needs in .venv, and installs system packages when root runs it. The
+# times are for two cores, after that. PYTHON=python3.12 chooses the interpreter.
 
 PYTHON ?= python3
 DB     ?= postgresql
@@ -23,7 +29,9 @@ SETUP  := PYTHON=$(PYTHON) scripts/setup
 PY     := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test hammer conformance bench lint types clean
+.PHONY: help demo quick test lint types full matrix hammer packages conformance bench clean
+# They share .venv, and the machine.
+.NOTPARALLEL:
 
 help:
 	@sed -n 's/^#   /  /p' Makefile
@@ -32,22 +40,13 @@ demo:
 	@$(SETUP) demo-$(DB)
 	@$(PY) -m example_project.demo --db $(DB) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
+quick:
+	@$(SETUP) quick
+	$(PY) -m pytest -n auto --maxprocesses 4 -k "unit or sqlite" tests/unit tests/contract $(ARGS)
+
 test:
 	@$(SETUP) test
 	$(PY) -m pytest $(ARGS)
-
-hammer:
-	@$(SETUP) test
-	CAUSALITY_SECONDS=60 POOLROUTER_LOAD_SECONDS=30 $(PY) -m pytest -rP \
-		tests/stress/test_causality.py tests/integration/status/test_under_load.py $(ARGS)
-
-conformance:
-	@$(SETUP) conformance
-	$(PY) -m tests.conformance $(ARGS)
-
-bench:
-	@$(SETUP) bench
-	$(PY) -m benchmarks
 
 lint:
 	@$(SETUP) lint
@@ -57,6 +56,30 @@ lint:
 types:
 	@$(SETUP) types
 	$(PY) -m mypy
+
+# `make -k full` goes on when one of them fails.
+full: matrix hammer packages conformance
+
+matrix:
+	PYTHON=$(PYTHON) scripts/lanes -m matrix
+
+hammer:
+	@$(SETUP) test
+	CAUSALITY_SECONDS=60 POOLROUTER_LOAD_SECONDS=30 STRESS_SECONDS=30 POOLROUTER_EXIT_RUNS=100 \
+		$(PY) -m pytest -rP -m stress $(ARGS)
+
+packages:
+	@$(SETUP) packages
+	POOLROUTER_REQUIRE_PACKAGES=1 POOLROUTER_REQUIRE_POSTGIS=1 HAMMER_SECONDS=60 \
+		$(PY) -m pytest -rP tests/integration/packages $(ARGS)
+
+conformance:
+	@$(SETUP) conformance
+	$(PY) -m tests.conformance $(ARGS)
+
+bench:
+	@$(SETUP) bench
+	$(PY) -m benchmarks
 
 clean:
 	rm -rf .venv .tox build dist .coverage .coverage.* .hypothesis .import_linter_cache

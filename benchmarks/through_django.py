@@ -40,6 +40,8 @@ CONTESTANTS: dict[str, dict[str, dict[str, Any]]] = {
         "ours": {"ENGINE": "django_poolrouter.backends.mysql", "OPTIONS": {"pool": FOUR}},
     },
 }
+# With Sentry installed, which patches Django's connect().
+WITH_SENTRY = ("native", "ours")
 RUNS = 5
 ROUNDS, CYCLES = 30, 300  # of each run; of each contestant in a round
 
@@ -49,15 +51,28 @@ Figures = dict[str, dict[str, list[float]]]
 def lines(vendor: str, server: dict[str, str]) -> Iterator[str]:
     """Measure the contestants of a vendor, which take turns, in several processes."""
     databases = {name: {**server, **entry} for name, entry in CONTESTANTS[vendor].items()}
-    runs = [_run(databases) for _ in range(RUNS)]
-    found: Figures = {
+    found = _figures(databases)
+    yield from _medians(vendor, found)
+    yield from _verdicts(vendor, found)
+    if vendor == "postgresql":
+        found = _figures({name: databases[name] for name in WITH_SENTRY}, "--sentry")
+        yield from _medians(f"{vendor} with Sentry installed", found)
+        native, ours = (found[name]["cycle_us"] for name in WITH_SENTRY)
+        yield verdict("with Sentry installed, of the native pool's time", ratio(ours, native), 0.6)
+
+
+def _figures(databases: dict[str, dict[str, Any]], *arguments: str) -> Figures:
+    runs = [_run(databases, *arguments) for _ in range(RUNS)]
+    return {
         name: {key: [x for run in runs for x in run[name][key]] for key in runs[0][name]}
         for name in databases
     }
+
+
+def _medians(title: str, found: Figures) -> Iterator[str]:
     for name, figures in found.items():
         medians = {key: statistics.median(values) for key, values in figures.items()}
-        yield f"      {vendor}, {name}: " + ", ".join(f"{k} {v:.4g}" for k, v in medians.items())
-    yield from _verdicts(vendor, found)
+        yield f"      {title}, {name}: " + ", ".join(f"{k} {v:.4g}" for k, v in medians.items())
 
 
 def _verdicts(vendor: str, found: Figures) -> Iterator[str]:
@@ -69,8 +84,9 @@ def _verdicts(vendor: str, found: Figures) -> Iterator[str]:
         yield verdict("pre-ping on, of off", ratio(pinging, ours), 1.1)
 
 
-def _run(databases: dict[str, dict[str, Any]]) -> Figures:
-    command = [sys.executable, "-m", "benchmarks.through_django", json.dumps(databases)]
+def _run(databases: dict[str, dict[str, Any]], *arguments: str) -> Figures:
+    module = "benchmarks.through_django"
+    command = [sys.executable, "-m", module, json.dumps(databases), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr)
@@ -105,6 +121,15 @@ def measure(databases: dict[str, dict[str, Any]]) -> Figures:
             name: {"cycle_us": times[name]} | count_turns(counter, f"{name} wired")
             for name in databases
         }
+
+
+def install_sentry() -> None:
+    """Let Sentry trace Django, and send nothing."""
+    import sentry_sdk
+    from sentry_sdk.integrations.django import DjangoIntegration
+
+    # Without a DSN there is no transport.
+    sentry_sdk.init(traces_sample_rate=1.0, integrations=[DjangoIntegration()])
 
 
 def _cycle(alias: str) -> Callable[[], None]:
@@ -148,4 +173,6 @@ def count_turns(counter: TurnCounter, alias: str, requests: int = 50) -> dict[st
 
 
 if __name__ == "__main__":
+    if "--sentry" in sys.argv:
+        install_sentry()
     json.dump(measure(json.loads(sys.argv[1])), sys.stdout)

@@ -14,6 +14,7 @@ from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
 from .. import conf
+from ..errors import refuse_coroutines
 from ..process.registry import registry
 from ..process.replication_logs import HANGS
 from ..statements import failover
@@ -74,14 +75,15 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         conf.check_backend(self.alias, type(self))
         return DjangoConnector(type(self), self.alias, settings, config)
 
-    def can_be_pooled(self) -> bool:
+    def can_be_pooled(self, settings: dict[str, Any]) -> bool:
         """Tell whether this is a real database, and not Django's no-database connection.
 
         An in-memory database of SQLite is gone when its connection closes.
         """
-        if self.settings_dict["NAME"] is None or self.alias == NO_DB_ALIAS:
+        if settings["NAME"] is None or self.alias == NO_DB_ALIAS:
             return False
-        return not (hasattr(self, "is_in_memory_db") and self.is_in_memory_db())
+        is_in_memory = getattr(self.creation, "is_in_memory_db", None)
+        return is_in_memory is None or not is_in_memory(settings["NAME"])
 
     def ensure_timezone(self) -> bool:
         """Replace all connections, so that they use the time zone that Django's tests set."""
@@ -300,8 +302,8 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             if self._lease is not None:
                 self._close()
         finally:
+            self._begins_late = False
             if self.in_atomic_block:
-                self._begins_late = False
                 self.closed_in_transaction = self.needs_rollback = True
 
     def _close(self) -> None:
@@ -342,6 +344,8 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         return ErrorWatch(self)
 
     def close_if_unusable_or_obsolete(self) -> None:
+        if self._can_resume or self.in_atomic_block:  # Django has a connection then
+            refuse_coroutines()
         self._can_resume = False  # the request is over
         if self._lease is None or self.close_at is None or time.monotonic() < self.close_at:
             super().close_if_unusable_or_obsolete()

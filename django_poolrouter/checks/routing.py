@@ -18,6 +18,7 @@ from ..routing.config import ALWAYS_PRIMARY
 from ..validation import did_you_mean
 from . import project
 from .deployment import check_deployment
+from .identity import check_identity
 
 ROUTER = "django_poolrouter.router.PoolRouter"
 MIDDLEWARE = "django_poolrouter.middleware.RoutingMiddleware"
@@ -45,6 +46,7 @@ def check_settings(
         *_check_mirrors(replicated),
         *_check_positions(replicated),
         *_check_leftovers(),
+        *check_identity(),
         *check_deployment(clusters, MIDDLEWARE),
     ]
 

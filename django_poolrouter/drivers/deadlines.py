@@ -8,6 +8,8 @@ import threading
 import time
 from contextlib import suppress
 
+from ..pooling.descriptors import Descriptor
+
 
 class Deadline:
     """Waits on a socket; all waits share one time limit."""
@@ -42,7 +44,7 @@ class Cutter:
         """Start the time limit of ``timeout`` seconds."""
         # A copy of our own: a driver that gives up closes its descriptor, and the number may
         # soon belong to another file.
-        self._copy = socket.dup(descriptor)
+        self._copy: Descriptor | None = Descriptor(socket.dup(descriptor))
         self._has_cut = False
         self._timer = threading.Timer(timeout, self._cut)
         self._timer.daemon = True
@@ -52,15 +54,21 @@ class Cutter:
         """End the time limit; return whether it had passed."""
         self._timer.cancel()
         self._timer.join()
-        if self._copy >= 0:
-            socket.close(self._copy)
-            self._copy = -1
+        if copy := self._take_copy():
+            socket.close(copy.number)
         return self._has_cut
 
     def _cut(self) -> None:
         self._has_cut = True
+        copy = self._take_copy()
+        if copy is None:
+            return
         # The socket object is made only now: it may make the socket non-blocking, and the
         # driver uses the same socket.
-        with socket.socket(fileno=self._copy) as copy, suppress(OSError):
-            self._copy = -1
-            copy.shutdown(socket.SHUT_RDWR)
+        with socket.socket(fileno=copy.number) as closing, suppress(OSError):
+            closing.shutdown(socket.SHUT_RDWR)
+
+    def _take_copy(self) -> Descriptor | None:
+        """Return the copy, once; None if other code closed it, and its number is another file's."""
+        copy, self._copy = self._copy, None
+        return copy if copy is not None and copy.is_intact else None

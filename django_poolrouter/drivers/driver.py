@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..pooling import NoReset
+from ..pooling.descriptors import Descriptor, keep_forever
 from ..routing import Position
 from ..routing.repeat import Fault
 from .deadlines import Cutter
@@ -134,6 +134,17 @@ class Driver:
 
     # -- ends -----------------------------------------------------------------------------
 
+    def require_socket(self, connection: Any) -> None:
+        """Raise an error if other code closed the connection's socket.
+
+        Its number may lead to another file by now.  Call this before a statement of our own at
+        checkin: the pool does not look at the socket then, because that would cost each checkin a
+        microsecond.
+        """
+        descriptor = getattr(connection, "descriptor", None)
+        if isinstance(descriptor, Descriptor) and not descriptor.is_intact:
+            raise RuntimeError("other code closed the connection's socket")
+
     def rollback(self, connection: Any) -> None:
         """Roll back any open transaction; raises if that fails."""
         connection.rollback()
@@ -172,7 +183,7 @@ class Driver:
         SQLite handle may roll back what the parent is writing, and psycopg warns about
         connections that are dropped while open.
         """
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+        keep_forever(connection)
         try:
             descriptor = self.fileno(connection)
         except Exception:  # closed already

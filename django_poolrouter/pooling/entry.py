@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from . import counters
 from .counters import Words
+from .descriptors import Descriptor
 from .errors import PoolError
 
 Probe = Callable[[int], object]
@@ -41,6 +42,7 @@ class Entry:
         "cell_number",
         "connection",
         "created",
+        "descriptor",
         "expires",
         "generation",
         "has_news",
@@ -60,6 +62,7 @@ class Entry:
         created: int,
         expires: int,
         has_news: Probe | None,
+        descriptor: Descriptor | None = None,
         backend: int = 0,
     ) -> None:
         """Record a connection that was just opened; times are monotonic ns."""
@@ -69,6 +72,7 @@ class Entry:
         self.created = created
         self.expires = expires
         self.has_news = has_news
+        self.descriptor = descriptor
         self.backend = backend
         self.used = created
         self.uses = 0

@@ -40,6 +40,7 @@ class Housekeeper:
         self._pools: WeakSet[Maintained] = WeakSet()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
+        self._has_ended = False
 
     def watch(self, pool: Maintained) -> None:
         """Watch ``pool`` from now on.
@@ -58,7 +59,7 @@ class Housekeeper:
                 self._start()
 
     def _start(self) -> None:
-        if self._thread is not None:
+        if self._thread is not None or self._has_ended:
             return
         self._stop = threading.Event()
         self._thread = threading.Thread(
@@ -83,6 +84,11 @@ class Housekeeper:
             self._stop.set()
         if thread is not None and thread is not threading.current_thread():
             thread.join(patience)
+
+    def end(self) -> None:
+        """Stop for good, because the process ends."""
+        self._has_ended = True
+        self.stop()
 
     def _run(self, stop: threading.Event) -> None:
         while not stop.wait(self._interval(stop)):

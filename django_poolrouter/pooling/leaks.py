@@ -8,7 +8,7 @@ import sys
 import traceback
 from types import FrameType
 
-from .state import PoolState
+from .grants import PoolState
 
 logger = logging.getLogger("django_poolrouter.pool")
 

@@ -15,9 +15,10 @@ from typing import Any
 
 from . import counters
 from .connector import Connector
+from .descriptors import Descriptor, OwnDescriptor, keep_forever, silent_descriptor
 from .entry import CLEARED, Entry, Lender, news_probe
 from .errors import PoolClosed
-from .state import PoolState
+from .grants import PoolState
 
 logger = logging.getLogger("django_poolrouter.pool")
 
@@ -57,6 +58,7 @@ class Lifecycle:
         self._clock = clock
         self._on_open = on_open
         self._on_lost = on_lost
+        self._silent: OwnDescriptor | None = None  # see _descriptor_of
         self.ping_after = ns(config.ping_after) if config.pool_pre_ping else NEVER
 
     def open(self) -> Entry:
@@ -71,10 +73,10 @@ class Lifecycle:
         try:
             connection = self._connector.open()
             try:
-                has_news = news_probe(self._connector.fileno(connection))
+                descriptor = self._descriptor_of(connection)
                 backend = self._connector.backend_id(connection)
             except BaseException:
-                self._shut(connection)
+                self._close(connection)
                 raise
         except BaseException as error:
             self._state.note_failed_open(error)
@@ -86,7 +88,8 @@ class Lifecycle:
             generation=generation,
             created=now,
             expires=now + self._lifetime(),
-            has_news=has_news,
+            has_news=news_probe(descriptor.number if descriptor else None),
+            descriptor=descriptor,
             backend=backend,
         )
         self._state.add(entry)
@@ -101,6 +104,19 @@ class Lifecycle:
             raise
         return entry
 
+    def _descriptor_of(self, connection: Any) -> Descriptor | None:
+        """Return the descriptor that shows whether the connection's descriptors were closed.
+
+        A driver may not tell its own: SQLite has several.  Then it is one of the pool's own.
+        Code that closes descriptors that it did not open closes this one as well.
+        """
+        number = self._connector.fileno(connection)
+        if number is not None:
+            return Descriptor(number)
+        if self._silent is None or not self._silent.is_intact:
+            self._silent = silent_descriptor()
+        return self._silent
+
     def _lifetime(self) -> int:
         if self._config.pool_recycle is None:
             return NEVER
@@ -113,7 +129,9 @@ class Lifecycle:
         try:
             if now - entry.used < self.ping_after and not (entry.has_news and entry.has_news(0)):
                 return 0
-            if self._connector.ping(entry.connection, self._config.ping_timeout):
+            if not self._lost_descriptor(entry) and self._connector.ping(
+                entry.connection, self._config.ping_timeout
+            ):
                 return 0
             # A dead connection is rarely the only one: clear all that are not newer.
             self._state.clear(entry.generation)
@@ -141,9 +159,16 @@ class Lifecycle:
                 self._on_lost(entry)
         finally:
             try:
-                self._shut(entry.connection)
+                self._shut(entry)
             finally:
                 self._state.note_closed()
+
+    def abandon(self, entry: Entry) -> None:
+        """Make the parent's connection harmless in a forked child; send nothing on it."""
+        if self._lost_descriptor(entry):
+            keep_forever(entry.connection)
+        else:
+            self._connector.abandon(entry.connection)
 
     def sweep(self) -> None:
         """Close idle entries that were cleared."""
@@ -165,7 +190,35 @@ class Lifecycle:
         for entry in self._state.take_idle(unwanted):
             self.retire(entry, counters.RECYCLED)
 
-    def _shut(self, connection: Any) -> None:
+    def _lost_descriptor(self, entry: Entry) -> bool:
+        """Tell whether other code closed the connection's descriptor.
+
+        Its number may lead to another file by now, and the driver does not know that.
+        """
+        descriptor = entry.descriptor
+        if descriptor is None or descriptor.is_intact:
+            return False
+        try:
+            number = self._connector.fileno(entry.connection)
+        except Exception:  # the driver closed it
+            return False
+        return number is None or number == descriptor.number
+
+    def _shut(self, entry: Entry) -> None:
+        if self._lost_descriptor(entry):
+            logger.info(
+                "pool %s: other code closed the descriptor of a connection", self._lender.name
+            )
+            # Closed, the driver would say good-bye to the file that has the number now, and close
+            # it.  With no such file, closing is harmless.  It is needed: mysqlclient goes on to
+            # tell a number that it closed itself, when the server ended the session.
+            own = isinstance(entry.descriptor, OwnDescriptor)
+            if own or not (entry.descriptor and entry.descriptor.is_free):
+                keep_forever(entry.connection)
+                return
+        self._close(entry.connection)
+
+    def _close(self, connection: Any) -> None:
         try:
             self._connector.close(connection)
         except Exception:

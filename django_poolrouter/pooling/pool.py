@@ -28,9 +28,9 @@ from .connector import Connector
 from .counters import SINCE, THREAD, USES, Page, PoolStatus
 from .entry import CLEARED, EXPIRED, Entry, Lease
 from .errors import NoReset, PoolError
+from .grants import PoolState
 from .leaks import report_leaks
 from .lifecycle import SECOND, Lifecycle, nothing, ns, why_expired
-from .state import PoolState
 from .waiters import Permit, Waiter
 
 logger = logging.getLogger("django_poolrouter.pool")
@@ -74,7 +74,6 @@ class Pool:
         self.name = name
         self.config = config
         self.page = page or Page.private(config.max)
-        self._connector = connector
         self._reset = connector.reset
         self._clock = clock
         self._state = PoolState(name, config, self.page)
@@ -231,7 +230,7 @@ class Pool:
         """
         self._state.renew_lock()
         for entry in list(self._state.entries):
-            self._connector.abandon(entry.connection)
+            self._lifecycle.abandon(entry)
 
     # -- slow checkout: no entry is idle, or it is not sound -------------------------------
 

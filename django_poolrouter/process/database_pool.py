@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from django.db import Error, connections, transaction
 
 from .. import pooling, signals
-from ..errors import PoolExhausted, PoolTimeout, in_one_line, public
+from ..errors import PoolExhausted, PoolTimeout, in_one_line, public, refuse_coroutines
 from ..pooling import Connector, Lease, Page, Pool, PoolConfig, PoolStatus
 from ..pooling.entry import Entry
 from ..pooling.lifecycle import nothing
@@ -29,6 +29,7 @@ STATUS_KEYS = ("size", "max", "open", "checkedin", "checkedout", "overflow", "wa
 
 T = TypeVar("T")
 MakePage = Callable[["DatabasePool", PoolConfig], Page]
+PoolsOfAlias = Callable[[str], "list[DatabasePool]"]
 
 
 class ServerConnector(Connector, Protocol):
@@ -63,6 +64,7 @@ class DatabasePool:
         connector: ServerConnector | None = None,
         make_page: MakePage | None = None,
         look_after: Callable[[Pool], object] = nothing,
+        pools_of: PoolsOfAlias = lambda alias: [],
     ) -> None:
         """Make the pool of ``alias``; user code gets it from ``pools`` instead."""
         self.alias = alias
@@ -71,6 +73,7 @@ class DatabasePool:
         self.connector = connector
         self._make_page = make_page
         self._look_after = look_after
+        self._pools_of = pools_of
         # Guards the three fields below; the pool has its own lock.
         self._lock = threading.Lock()
         self._pool: Pool | None = None
@@ -92,6 +95,12 @@ class DatabasePool:
     def facts(self) -> Mapping[str, Any]:
         """What the server said about itself, so that each wrapper need not ask again."""
         return self.connector.facts if self.connector else {}
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether connections are leased, being opened or waited for."""
+        status = self.status()
+        return bool(status.checkedout or status.opening or status.waiting)
 
     # -- figures -----------------------------------------------------------------------
 
@@ -150,8 +159,16 @@ class DatabasePool:
         Raises:
             PoolError: no connection was available (see ``checkout``).
             django.db.Error: the database refused a new connection.
+            SynchronousOnlyOperation: called in a coroutine, whose event loop would wait.
 
         """
+        refuse_coroutines()
+        with self.lend(timeout) as raw:
+            yield raw
+
+    @contextmanager
+    def lend(self, timeout: float | None = None) -> Iterator[Any]:
+        """Lend a connection as ``connection`` does, in a coroutine too: for short questions."""
         if not self.is_pooled:
             with self._borrowed() as wrapper:
                 autocommit = wrapper.get_autocommit()
@@ -224,15 +241,28 @@ class DatabasePool:
     # -- end -----------------------------------------------------------------------------
 
     def clear(self) -> None:
-        """Drop all connections: idle ones now, leased ones at checkin."""
+        """Replace every connection of the alias: idle ones now, leased ones at checkin.
+
+        An alias has several pools if its settings were changed in place, or those of a wrapper.
+        """
+        for pool in self._all_of_alias():
+            pool.clear_alone()
+
+    def dispose(self) -> None:
+        """Close every pool of the alias: idle connections now, leased ones at checkin.
+
+        Callers that wait get PoolClosed.  The next use opens a fresh pool.
+        """
+        for pool in self._all_of_alias():
+            pool.dispose_alone()
+
+    def clear_alone(self) -> None:
+        """Replace the connections of this pool, and not those of others of the alias."""
         if self._pool is not None:
             self._pool.clear()
 
-    def dispose(self) -> None:
-        """Close the pool: waiters get PoolClosed, leased connections are closed at checkin.
-
-        The next use opens a new pool.
-        """
+    def dispose_alone(self) -> None:
+        """Close this pool, and no others of the alias."""
         with self._lock:
             pool, self._pool = self._pool, None
             self._watched_pool = None
@@ -254,6 +284,10 @@ class DatabasePool:
             pool.abandon()
 
     # -- details ---------------------------------------------------------------------------
+
+    def _all_of_alias(self) -> Iterable[DatabasePool]:
+        """Return this pool too, should it be one of the process that this one was forked from."""
+        return dict.fromkeys((self, *self._pools_of(self.alias)))
 
     def _open_pool(self) -> Pool:
         if self.config is None or self.connector is None:

@@ -26,7 +26,7 @@ class MultiDatabasePool(Mapping[str, DatabasePool]):
             raise KeyError(f"Database {alias!r} not configured")
         wrapper = connections[alias]
         pool: DatabasePool | None = getattr(wrapper, "database_pool", None)
-        return pool or DatabasePool(alias, wrapper.vendor)
+        return pool or DatabasePool(alias, wrapper.vendor, pools_of=registry.all_pools)
 
     def __iter__(self) -> Iterator[str]:
         return iter(conf.databases())

@@ -5,6 +5,7 @@ This is the only place that keeps state for the whole process.
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -20,23 +21,16 @@ from ..routing import Cluster, ClusterConfig, Monitor, State, Surroundings, Topo
 from ..validation import ConfigError
 from .database_pool import DatabasePool, ServerConnector
 from .replication_logs import PooledServers
-from .shutdown import PoolManager
+from .shutdown import PoolManager, close_all
 
-# Settings that do not reach the server, or that may change while the database stays the same.
-NOT_IDENTITY = frozenset(
-    {
-        "ATOMIC_REQUESTS",
-        "AUTOCOMMIT",
-        "CONN_HEALTH_CHECKS",
-        "CONN_MAX_AGE",
-        "DISABLE_SERVER_SIDE_CURSORS",
-        "PASSWORD",
-        "ROUTER",
-        "TEST",
-    }
-)
+# The settings that make a pool, besides the ``identity_settings`` of the backend's class: those of
+# Django that reach the server, and our mark of a test mirror, whose sessions take writes.
+IDENTITY = ("ENGINE", "NAME", "USER", "HOST", "PORT", "OPTIONS", "TIME_ZONE", conf.TEST_MIRROR)
+# Reaches the server too, but is rotated while the database stays the same.
+ROTATED = "PASSWORD"
 
 Settings = dict[str, Any]
+Identity = tuple[Any, ...]
 
 
 class Poolable(Protocol):
@@ -45,28 +39,48 @@ class Poolable(Protocol):
     alias: str
     vendor: str
     settings_dict: Settings
+    identity_settings: tuple[str, ...]
 
-    def can_be_pooled(self) -> bool:
-        """Tell whether its database can be pooled; Django's no-database connection cannot."""
+    def can_be_pooled(self, settings: Settings) -> bool:
+        """Tell whether its database can be pooled; Django's no-database connection cannot.
+
+        Args:
+            settings: a copy of ``settings_dict``, which another thread may change.
+
+        """
 
     def make_connector(self, settings: Settings, config: PoolConfig) -> ServerConnector:
         """Return the connector for this wrapper's pool."""
 
 
 class Handle:
-    """A wrapper's reference to its pool, valid while its settings and the process are the same."""
+    """A wrapper's reference to its pool, valid while its settings and the process are the same.
 
-    __slots__ = ("_pid", "_settings", "pool")
+    Args:
+        settings: a copy of those that the pool was found by.
+        keys: of the settings that may not change.  Others do: packages for tenants write the
+            tenant of the moment into them.
+        pool: None if the settings ask for no pool.
 
-    def __init__(self, settings: Settings, pool: DatabasePool | None) -> None:
+    """
+
+    __slots__ = ("_keys", "_pid", "_settings", "_values", "pool")
+
+    def __init__(
+        self, settings: Settings, keys: tuple[str, ...], pool: DatabasePool | None
+    ) -> None:
         self._settings = settings
+        self._keys = keys
+        self._values = tuple(map(settings.get, keys))
         self._pid = os.getpid()
         self.pool = pool
 
     def fits(self, settings: Settings) -> bool:
         """Tell whether the handle is valid for these settings, in this process."""
+        # All settings first: that costs half as much, and they seldom change.
+        same = self._settings == settings or self._values == tuple(map(settings.get, self._keys))
         # The process id is compared too, because uWSGI forks without running Python's hooks.
-        return self._settings == settings and self._pid == os.getpid()
+        return same and self._pid == os.getpid()
 
 
 class Publishing(Protocol):
@@ -84,6 +98,9 @@ class Publishing(Protocol):
     def after_fork(self) -> None:
         """Start over in a forked child, after its pools were dropped."""
 
+    def end(self) -> None:
+        """Show nothing more, because the process ends and its pools are closed."""
+
 
 class Unpublished:
     """Publishes nothing: pools keep their figures in private memory."""
@@ -98,6 +115,9 @@ class Unpublished:
         pass
 
     def after_fork(self) -> None:
+        pass
+
+    def end(self) -> None:
         pass
 
 
@@ -116,7 +136,7 @@ class Registry:
         self.is_forked = False
         """Whether this process is a forked child, which started over without pools."""
         self._lock = threading.RLock()  # guards _pools and _topology
-        self._pools: dict[str, list[tuple[Settings, DatabasePool]]] = {}
+        self._pools: dict[str, list[tuple[Identity, DatabasePool]]] = {}
         self._topology: tuple[object, Topology] | None = None
         self.housekeeper = Housekeeper()
         self.monitor = Monitor()
@@ -128,7 +148,7 @@ class Registry:
 
         A pool belongs to an alias and to the settings that reach the server.  The alias alone
         is not enough: tests rename databases in place, and a copy of a wrapper has the same
-        alias with other options.
+        alias with other options.  All settings would be too much: each tenant would have a pool.
 
         Raises:
             ImproperlyConfigured: the settings are wrong.
@@ -136,24 +156,46 @@ class Registry:
         """
         if self._pid != os.getpid():
             self.renew_after_fork()
-        settings = snapshot(wrapper.settings_dict)
-        identity = {key: settings[key] for key in settings.keys() - NOT_IDENTITY}
-        identity["wrapper"] = type(wrapper)
         with self._lock:
-            made = self._pools.setdefault(wrapper.alias, [])
-            pool = next((pool for known, pool in made if known == identity), None)
-            if pool is None:
-                # The settings are checked only here: Django's own tests set CONN_MAX_AGE later,
-                # and then expect the behavior of the stock backend.
-                pool = self._make(wrapper, settings)
-                made.append((identity, pool))
-        if pool.connector is None:
-            return Handle(settings, None)
-        pool.connector.settings = settings
-        return Handle(settings, pool)
+            # One copy, because another thread may change the settings at any time.  It is made
+            # with the lock held, so that an old password never replaces a new one below.
+            settings = snapshot(wrapper.settings_dict)
+            keys = (*IDENTITY, *wrapper.identity_settings)
+            if wrapper.alias not in conf.databases():
+                # Code has put a wrapper of its own into ``connections``, and takes it out again
+                # after a while.  Nobody would end its pool then.
+                return Handle(settings, keys, None)
+            pool, is_new = self._pool_for(wrapper, settings, keys)
+            if pool.connector is not None:
+                pool.connector.settings = settings
+        if is_new:
+            self._end_removed()
+        return Handle(settings, (*keys, ROTATED), pool if pool.is_pooled else None)
+
+    def _pool_for(
+        self, wrapper: Poolable, settings: Settings, keys: Iterable[str]
+    ) -> tuple[DatabasePool, bool]:
+        """Return the pool for these settings, and whether it is new; the caller holds the lock."""
+        identity = (type(wrapper), *map(settings.get, keys))
+        made = self._pools.setdefault(wrapper.alias, [])
+        for known, pool in made:
+            if known == identity:
+                return pool, False
+        # The settings are checked only here: Django's own tests set CONN_MAX_AGE later, and then
+        # expect the behavior of the stock backend.
+        pool = self._make(wrapper, settings)
+        made.append((identity, pool))
+        return pool, True
+
+    def _end_removed(self) -> None:
+        """Dispose of the pools whose alias was taken out of the settings, if nobody uses them."""
+        for alias in self._pools.keys() - conf.databases().keys():
+            for pool in self.all_pools(alias):
+                if not pool.is_in_use:
+                    pool.dispose_alone()
 
     def _make(self, wrapper: Poolable, settings: Settings) -> DatabasePool:
-        if not wrapper.can_be_pooled():
+        if not wrapper.can_be_pooled(settings):
             return DatabasePool(wrapper.alias, wrapper.vendor)
         try:
             config = conf.pool_config(wrapper.alias, settings)
@@ -169,31 +211,34 @@ class Registry:
             connector,
             self.publisher.page,
             self.housekeeper.watch,
+            self.all_pools,
         )
         PoolManager.register(pool)
         return pool
 
     def all_pools(self, alias: str | None = None) -> list[DatabasePool]:
-        """Return the pools made so far, of one alias or of all."""
-        with self._lock:
-            lists = self._pools.values() if alias is None else [self._pools.get(alias, [])]
-            return [pool for pools in lists for _, pool in pools]
+        """Return the pools made so far, of one alias or of all.
+
+        Takes no lock: the handler of a signal calls this, perhaps while a thread holds it.
+        """
+        lists = list(self._pools.values()) if alias is None else [self._pools.get(alias, [])]
+        return [pool for pools in lists for _, pool in list(pools)]
 
     def dispose(self, alias: str) -> None:
         """Dispose of every pool of an alias."""
         for pool in self.all_pools(alias):
-            pool.dispose()
+            pool.dispose_alone()
 
     def dispose_all(self) -> None:
         """Dispose of every pool; the monitor stops too, for it would open some again."""
         self.monitor.stop()
         for pool in self.all_pools():
-            pool.dispose()
+            pool.dispose_alone()
 
     def clear(self, alias: str) -> None:
         """Drop all connections of an alias: idle ones now, leased ones at checkin."""
         for pool in self.all_pools(alias):
-            pool.clear()
+            pool.clear_alone()
 
     def in_use(self, alias: str) -> int:
         """Return how many connections of an alias are leased in this process."""
@@ -277,10 +322,28 @@ class Registry:
         have run.  So the upkeep continues only with the next checkout, unless the settings ask
         for something that needs the thread.
         """
-        self.housekeeper.stop()
+        # The monitor first: when it opens a connection, the housekeeper starts again.
         self.monitor.stop()
+        self.housekeeper.stop()
         for pool in self.all_pools():
             pool.unwatch()
+
+    # -- end -------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Stop threads, close pools and remove what is published, when the interpreter exits.
+
+        Exit handlers that run later may still use the databases.  The monitor ends first, because
+        it would open pools again.
+        """
+        if self._pid != os.getpid():  # forked without Python's hooks, and not used since
+            self.renew_after_fork()
+        self.monitor.end()
+        self.housekeeper.end()
+        try:
+            close_all()
+        finally:
+            self.publisher.end()
 
 
 def _drain(topology: Topology, replicas: Collection[str]) -> None:
@@ -290,13 +353,15 @@ def _drain(topology: Topology, replicas: Collection[str]) -> None:
 
 def snapshot(settings: Mapping[str, Any]) -> Settings:
     """Return a copy, nested dicts included, so that changes made in place are noticed."""
+    # Copied at once: another thread may add a key meanwhile.
     return {
         key: snapshot(value) if isinstance(value, dict) else value
-        for key, value in settings.items()
+        for key, value in dict(settings).items()
     }
 
 
 registry = Registry()
+atexit.register(registry.end)
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

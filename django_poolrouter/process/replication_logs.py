@@ -41,7 +41,7 @@ class PooledServers:
                 raise
             return
         pool = wrapper.database_pool or DatabasePool(alias, wrapper.vendor)
-        lent = pool.connection(CHECKOUT)
+        lent = pool.lend(CHECKOUT)
         began = time.monotonic()
         try:
             raw = lent.__enter__()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import signal
@@ -101,8 +100,7 @@ class _Handler:
         os.kill(os.getpid(), number)
 
 
-@atexit.register
-def _at_exit() -> None:
+def close_all() -> None:
     """Give back this thread's connections, then dispose of all pools."""
     if PoolManager._pools:
         connections.close_all()

@@ -28,6 +28,7 @@ class Monitor:
         self._idle = idle
         self._lock = threading.Lock()  # guards _watches
         self._watches: dict[Cluster, _Watch] = {}
+        self._has_ended = False
 
     def note_use(self, cluster: Cluster) -> None:
         """Monitor a cluster, because a read ran on a replica or found none that qualifies."""
@@ -49,11 +50,16 @@ class Monitor:
                 if thread is not threading.current_thread():
                     thread.join(max(0.0, deadline - time.monotonic()))
 
+    def end(self) -> None:
+        """Stop for good, because the process ends."""
+        self._has_ended = True
+        self.stop()
+
     def _start(self, cluster: Cluster) -> None:
         if cluster.prober is None:
             return
         with self._lock:
-            if cluster in self._watches:
+            if cluster in self._watches or self._has_ended:
                 return
             watch = self._watches[cluster] = _Watch()
             for alias in (cluster.primary, *cluster.replicas):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 # The first word, after comments and parentheses.
-_FIRST_WORD = re.compile(r"(?:\s+|--[^\n]*\n|/\*.*?\*/|\()*([a-z]+)", re.IGNORECASE | re.DOTALL)
+# Possessive, so that no text makes it look twice at the same place.
+_FIRST_WORD = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*+([a-z]+)", re.IGNORECASE | re.DOTALL)
 _READS = frozenset(
     {"begin", "close", "commit", "declare", "desc", "describe", "explain", "fetch", "listen"}
     | {"pragma", "release", "reset", "rollback", "savepoint", "select", "set", "show", "start"}

@@ -27,7 +27,7 @@ from django_poolrouter.pooling import (
     PoolStatus,
     PoolTimeout,
 )
-from django_poolrouter.pooling.state import MAX_OPENING
+from django_poolrouter.pooling.grants import MAX_OPENING
 from tests.support.doubles import ConnectFailed, FakeConnection, FakeConnector, Killed, Task
 from tests.support.insides import state_of
 

@@ -69,6 +69,9 @@ for line in sys.stdin:
             if os.fork() == 0:
                 time.sleep(60); os._exit(0)
         case ["close"]: pools.dispose_all()
+        case ["lose"]:
+            os.closerange(3, 1024)
+            leases += [open(os.devnull) for _ in range(30)]  # take their numbers
         case ["thread"]: print(threading.get_ident())
         case ["read"]:
             with clusters["default"].read_session() as wrapper, wrapper.cursor() as cursor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django_poolrouter.pooling import Pool
-from django_poolrouter.pooling.state import PoolState
+from django_poolrouter.pooling.grants import PoolState
 
 
 def state_of(pool: Pool) -> PoolState:

@@ -8,6 +8,7 @@ from typing import Any, Self
 from MySQLdb.connections import Connection
 
 from ...drivers.restorable import Part, Restorable
+from ...pooling.descriptors import Descriptor
 from ...sql.kinds import may_begin_transaction, may_lock_tables
 
 
@@ -48,6 +49,7 @@ class RestorableConnection(Connection, Restorable):
     _converters: tuple[dict[Any, Any], dict[Any, Any]]
 
     def adopt_parts(self) -> None:
+        self.descriptor = Descriptor(self.fileno())  # type: ignore[no-untyped-call]
         self._converters = dict(self.encoders), dict(self.converter)
         self._attach_converters()
 

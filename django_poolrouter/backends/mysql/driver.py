@@ -172,6 +172,7 @@ class MySQLDriver(Driver):
             connection.autocommit(True)
             return
         if connection.may_have_begun or connection.may_have_rows or not autocommit:
+            self.require_socket(connection)
             connection.roll_back()
         if not autocommit:
             connection.autocommit(True)

@@ -10,6 +10,7 @@ from psycopg.adapt import AdaptersMap, PyFormat
 from psycopg.types import TypesRegistry
 
 from ...drivers.restorable import Part, Restorable
+from ...pooling.descriptors import Descriptor
 
 
 class RestorableAdapters(Part, AdaptersMap):
@@ -84,6 +85,7 @@ class RestorableConnection(Connection[Any], Restorable):
     beyond = ("prepare_threshold", "prepared_max")
 
     def adopt_parts(self) -> None:
+        self.descriptor = Descriptor(self.fileno())
         RestorableAdapters.adopt(self)
 
     def add_notice_handler(self, callback: Any) -> None:

@@ -165,6 +165,7 @@ class PsycopgDriver(Driver):
         if status != IDLE:
             if status not in (INTRANS, INERROR):
                 raise RuntimeError("the connection is busy or broken")
+            self.require_socket(connection)
             connection.rollback()
         if not connection.autocommit:
             connection.autocommit = True

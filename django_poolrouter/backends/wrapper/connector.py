@@ -122,6 +122,7 @@ class DjangoConnector:
         custom = conf.load(how, "reset")
 
         def reset(connection: Any) -> None:
+            self._driver.require_socket(connection)
             self._driver.rollback(connection)
             custom(connection)
             self._driver.rollback(connection)
@@ -129,6 +130,7 @@ class DjangoConnector:
         return reset
 
     def _reset_session(self, connection: Any) -> None:
+        self._driver.require_socket(connection)
         self._driver.rollback(connection)
         wrapper = self._wrapper()
         vars(wrapper).update(self.facts)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import partial
 from threading import get_ident
 from typing import Any
 from weakref import ref
+
+from django.core.exceptions import SynchronousOnlyOperation
 
 from .state import BLOCK, WrapperState
 
@@ -172,7 +175,9 @@ class PooledSchemaEditor:
         self.connection.hold_for(self)
         try:
             if self.connection.database_pool is not None:
-                self.connection.ensure_connection()
+                # In a coroutine Django refuses below, if this editor begins a transaction.
+                with suppress(SynchronousOnlyOperation):
+                    self.connection.ensure_connection()
             return super().__enter__()  # type: ignore[misc]
         except BaseException:
             self.connection.let_go(self)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ...errors import refuse_coroutines
 from ...statements.transactions import note_wrapper
 from .state import BLOCK, WrapperState
 
@@ -36,6 +37,7 @@ class LateTransaction(WrapperState):
 
     def get_autocommit(self) -> bool:
         if self.connection is None:
+            refuse_coroutines()
             if self.in_atomic_block:  # not begun yet, or closed before its end
                 return self.autocommit
             if self._can_wait():
@@ -49,21 +51,32 @@ class LateTransaction(WrapperState):
         # connection at once.
         is_atomic = force_begin_transaction_with_broken_autocommit
         wanted = autocommit or is_atomic
-        if self.connection is None and wanted and (self._begins_late or self._can_wait()):
+        if self.connection is None and wanted:
             self.validate_no_atomic_block()
-            if autocommit:
-                self._end_unbegun()
-            else:
-                self._begin_late()
-        else:
-            super().set_autocommit(autocommit, is_atomic)
+            refuse_coroutines()
+            if self._begins_late or self._can_wait():
+                if autocommit:
+                    self._end_unbegun()
+                else:
+                    self._begin_late()
+                return
+        super().set_autocommit(autocommit, is_atomic)
 
-    def temporary_connection(self) -> Any:
+    @contextmanager
+    def temporary_connection(self) -> Iterator[Any]:
         # Django's method closes a connection that it opened.  Inside a block, that would end
         # the block.
         if self._begins_late:
             self.ensure_connection()
-        return super().temporary_connection()
+        with super().temporary_connection() as cursor:
+            yield cursor
+
+    def close_if_unusable_or_obsolete(self) -> None:
+        # The exit of a block failed, in a coroutine.  Django closes a connection whose
+        # autocommit is off.  Without this, the next request would write into the block.
+        if self._begins_late and not self.in_atomic_block:
+            self.close()
+        super().close_if_unusable_or_obsolete()
 
     def _begin_late(self) -> None:
         self._can_resume = False

@@ -44,6 +44,9 @@ class WrapperState(_Base):
     parameters_are_facts = False
     """Whether the facts name everything that ``get_connection_params()`` sets on a wrapper.
     Then a checkout need not call it."""
+    identity_settings: tuple[str, ...] = ()
+    """Keys of the settings that this backend opens connections by, besides Django's own: two
+    values have two pools."""
     pool = None
     """Switches off Django's own pool, which reads the same option."""
     pooled = True

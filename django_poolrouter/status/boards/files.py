@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ...pooling.descriptors import OwnDescriptor
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -36,17 +38,17 @@ def of_project(folder: Path, namespace: str, suffix: str) -> list[Path]:
     )
 
 
-def opened(path: Path) -> int:
-    """Open a file to read it, and return its descriptor.
+def opened(path: Path, flags: int = os.O_RDONLY) -> OwnDescriptor:
+    """Open a file, by default to read it, and return its descriptor.
 
     Raises:
         OSError: the file cannot be read, or is not a regular file.
 
     """
     # Without O_NONBLOCK, opening a pipe would wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
+    descriptor = OwnDescriptor(os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK))
+    if not stat.S_ISREG(os.fstat(descriptor.number).st_mode):
+        descriptor.close()
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return descriptor
 
@@ -63,10 +65,11 @@ def load(path: Path, owners: Container[int] | None = None) -> dict[str, Any]:
         ValueError: it holds no JSON object.
 
     """
-    with open(opened(path), "rb") as file:
-        if owners is not None and os.fstat(file.fileno()).st_uid not in owners:
+    with opened(path) as descriptor:
+        status = os.fstat(descriptor.number)
+        if owners is not None and status.st_uid not in owners:
             raise PermissionError(errno.EPERM, "belongs to another user", str(path))
-        return parse(file.read())
+        return parse(os.read(descriptor.number, status.st_size))
 
 
 def parse(text: bytes) -> dict[str, Any]:
@@ -91,17 +94,14 @@ def locked(folder: Path, patience: float) -> Iterator[bool]:
 
     The lock is on the folder itself: a lock file that root created would shut out the user.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        held = _lock(descriptor, time.monotonic() + patience)
+    with OwnDescriptor(os.open(folder, os.O_RDONLY | os.O_DIRECTORY)) as descriptor:
+        held = lock(descriptor, patience)
         try:
             yield held
         finally:
-            if held:
+            if held and descriptor.is_intact:
                 # Closing is not enough: a child that was forked meanwhile has the descriptor too.
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-    finally:
-        os.close(descriptor)
+                fcntl.flock(descriptor.number, fcntl.LOCK_UN)
 
 
 def replace(path: Path, content: bytes, owner: int) -> None:
@@ -115,24 +115,25 @@ def replace(path: Path, content: bytes, owner: int) -> None:
     """
     draft = path.with_name(f"{path.name}.draft")
     draft.unlink(missing_ok=True)  # left by a killed process, or planted as a trap
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        if os.geteuid() == 0:
-            os.fchown(descriptor, owner, -1)
-        if os.write(descriptor, content) < len(content):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        draft.rename(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(descriptor)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with OwnDescriptor(os.open(draft, flags, 0o600)) as descriptor:
+        try:
+            if os.geteuid() == 0:
+                os.fchown(descriptor.use(), owner, -1)
+            if os.write(descriptor.use(), content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            draft.rename(path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
 
 
-def _lock(descriptor: int, deadline: float) -> bool:
+def lock(descriptor: OwnDescriptor, patience: float) -> bool:
+    """Lock a file or folder; return False if that failed for ``patience`` seconds."""
+    deadline = time.monotonic() + patience
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             # Do not wait forever: the holder may be stopped.
             if time.monotonic() >= deadline:

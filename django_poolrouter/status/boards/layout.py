@@ -1,7 +1,7 @@
 """The layout of a *board*, the file in which a process shows its pools.
 
-    header    magic, length of the JSON, number of the last instruction carried out, JSON of the
-              process; HEADER bytes in all
+    header    magic, length of the JSON, number of the last instruction carried out, 1 when the
+              process has ended, JSON of the process; HEADER bytes in all
     segment   magic, length of the segment, length of the JSON, offset of the words,
               JSON of the pool, words (see ``pooling.counters``); one for each pool
 
@@ -24,7 +24,8 @@ from .files import parse as parse_json
 MAGIC = int.from_bytes(b"DJPOOLR4", "little")
 SEGMENT_MAGIC = int.from_bytes(b"DJPOOLS2", "little")
 HEADER = mmap.ALLOCATIONGRANULARITY
-INSTRUCTIONS = 2  # the word of the header with the number of the last instruction
+# Words of the header: the number of the last instruction, and whether the process has ended.
+INSTRUCTIONS, ENDED = 2, 3
 SUFFIX = ".board"
 _PREFIX = struct.Struct("<4q")
 
@@ -64,6 +65,11 @@ def parse(
             if datetime.fromisoformat(at).tzinfo is not None:
                 return process, instructions, _segments(board)
     raise ValueError("not the description of a process")
+
+
+def has_ended(board: memoryview) -> bool:
+    """Tell whether the process of a board said that it ends."""
+    return bool(board[:HEADER].cast("q")[ENDED])
 
 
 def _segments(board: memoryview) -> Iterator[tuple[dict[str, Any], memoryview]]:

@@ -7,7 +7,6 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -191,23 +190,25 @@ def _read_board(path: Path, *, living: bool) -> _Board | None:
 
     Without ``living``, also None for every live process.
     """
-    descriptor = files.opened(path)
-    with ExitStack() as stack:
-        stack.callback(os.close, descriptor)
-        alive = _is_locked(descriptor)
+    with files.opened(path) as descriptor:
+        alive = _is_locked(descriptor.number)
         if alive and not living:
             return None
         try:
-            process = _parse(memoryview(_content(descriptor)))
+            content = memoryview(_content(descriptor.number))
+            process = _parse(content)
         except ValueError:
             if alive:
                 return None
             path.unlink()
             raise FileNotFoundError(path) from None
+        alive = alive or (not layout.has_ended(content) and _is_mapped(path, process.pid))
+        if alive and not living:
+            return None
         process = replace(
             process,
             folder=path.parent,
-            owner=os.fstat(descriptor).st_uid,
+            owner=os.fstat(descriptor.number).st_uid,
             id=path.stem.rpartition("-")[2],
         )
         return _Board(path, alive, process)
@@ -235,6 +236,18 @@ def _is_locked(descriptor: int) -> bool:
             return True
         raise
     return False
+
+
+def _is_mapped(path: Path, pid: int) -> bool:
+    """Tell whether a process has the board mapped, so that its pools still write to it.
+
+    A process may live without its lock: a daemon closes all descriptors, but no map.  If the
+    process is in another container, or this is not Linux, the answer is False.
+    """
+    try:
+        return path.name in Path(f"/proc/{pid}/maps").read_text(errors="replace")
+    except OSError:
+        return False
 
 
 def _parse(view: memoryview) -> ProcessReport:

@@ -46,6 +46,8 @@ from tests.support.testapp.orders.models import Line, Order
 from tests.support.testapp.shop.models import Author, Book, Note, Tag
 from tests.support.testapp.site import Site, where, witness
 
+pytestmark = pytest.mark.every_pair
+
 REPLICAS = {"replica1", "replica2"}
 # What PostgreSQL refuses there, and how.
 STANDBYS_CANNOT = (

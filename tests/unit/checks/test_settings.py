@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,16 @@ from django_poolrouter.process.registry import registry
 from django_poolrouter.router import PoolRouter
 from django_poolrouter.routing import Scope
 from tests.support.databases import ENGINES
+from tests.support.skips import NOT_TESTED
 from tests.support.testapp.shop.models import Book
 
 STOCK = "django.db.backends.sqlite3"
 SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
 PASSWORD = "open-sesame"
+# `make quick` installs no mysqlclient, and without it this engine cannot be imported.
+with_mysqlclient = pytest.mark.skipif(
+    find_spec("MySQLdb") is None, reason=f"{NOT_TESTED}the MySQL engine (no mysqlclient)"
+)
 
 
 class OwnRouter(PoolRouter):
@@ -469,7 +475,7 @@ def test_two_aliases__of_one_database(setup: Setup, change: Any, told: int) -> N
     [
         ("postgresql", {}, 1),
         ("postgresql", {"pool": "batch"}, 1),
-        ("mariadb", {}, 1),
+        pytest.param("mariadb", {}, 1, marks=with_mysqlclient),
         ("postgresql", {"service": "another"}, 0),
         ("sqlite", {}, 0),
     ],
@@ -556,7 +562,7 @@ def test_positions__that_cannot_be_had_are_told_of(setup: Setup) -> None:
     assert "reads stay on the primary for PIN_SECONDS (5 s)" in message.msg
 
 
-@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+@pytest.mark.parametrize("kind", ["postgresql", pytest.param("mariadb", marks=with_mysqlclient)])
 def test_positions__that_can_be_had_are_not_told_of(setup: Setup, kind: str) -> None:
     for database in setup.databases.values():
         database["ENGINE"] = ENGINES[kind]

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from django_poolrouter.pooling import PoolError, PoolExhausted, PoolTimeout
+from django_poolrouter.pooling.grants import MAX_OPENING
 from django_poolrouter.pooling.histogram import bucket
-from django_poolrouter.pooling.state import MAX_OPENING
 from tests.support.doubles import ConnectFailed, FakeConnector, Gate, ManualClock, Task
 from tests.support.insides import state_of
 from tests.support.waiting import eventually

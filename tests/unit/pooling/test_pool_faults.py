@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from django_poolrouter.pooling import NoReset, PoolTimeout, state
+from django_poolrouter.pooling import NoReset, PoolTimeout, grants
 from django_poolrouter.pooling.waiters import Waiter
 from tests.support.doubles import ConnectFailed, FakeConnector, Gate, Killed, ManualClock, Task
 from tests.support.waiting import eventually
@@ -256,7 +256,7 @@ def fate(act: Callable[[], object], end: type[BaseException] | None = None) -> N
 
 @pytest.fixture(autouse=True)
 def waiters_of_fate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state, "Waiter", WaiterOfFate)
+    monkeypatch.setattr(grants, "Waiter", WaiterOfFate)
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["entry", "right to open"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from django_poolrouter.pooling import PoolTimeout
-from django_poolrouter.pooling.state import MAX_OPENING
+from django_poolrouter.pooling.grants import MAX_OPENING
 from tests.support.doubles import FakeConnector, Gate, ManualClock, Task
 from tests.unit.pooling.conftest import MakePool, assert_nothing_lost, queued, use_once
 

@@ -22,7 +22,7 @@ from django_poolrouter.pooling import (
     PoolConfig,
     PoolExhausted,
     PoolTimeout,
-    state,
+    grants,
 )
 from django_poolrouter.pooling.pool import COLLECT_EVERY
 from tests.support.doubles import ConnectFailed, Killed
@@ -99,8 +99,8 @@ class PoolMachine(RuleBasedStateMachine):
             max_waiting=max_waiting,
         )
         self.patches = [
-            patch.object(state, "Waiter", ScriptedWaiter),
-            patch.object(state, "MAX_OPENING", opening),
+            patch.object(grants, "Waiter", ScriptedWaiter),
+            patch.object(grants, "MAX_OPENING", opening),
         ]
         for each in self.patches:
             each.start()

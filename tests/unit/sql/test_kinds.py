@@ -142,8 +142,9 @@ def test_is_write__takes_no_long_time(sql: str) -> None:
     assert seconds_for(sql) < 1
 
 
-@pytest.mark.xfail(reason="the expression for the first word backtracks", strict=True)
-@pytest.mark.parametrize("sql", [" " * 22 + "1", "/**/" * 20 + "1"], ids=["blanks", "comments"])
+@pytest.mark.parametrize(
+    "sql", [" " * 50_000 + "1", "/**/" * 50_000 + "1"], ids=["blanks", "comments"]
+)
 def test_is_write__takes_no_long_time_for_text_that_begins_with_no_word(sql: str) -> None:
-    """Some microseconds; with an expression that backtracks, each character doubles the time."""
-    assert seconds_for(sql) < 0.05
+    """Some milliseconds; with an expression that backtracks, each character doubles the time."""
+    assert seconds_for(sql) < 1

@@ -1,4 +1,4 @@
-"""The state of a pool: its entries, its waiters, and the decisions on who gets what.
+"""Who is granted an entry or the right to open one, and all state that callers of a pool share.
 
 Every decision that more than one caller depends on is made here, under one lock.  The lock
 is held for a few microseconds at a time: nothing is opened, closed, pinged or logged here.

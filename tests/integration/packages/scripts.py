@@ -1,0 +1,53 @@
+"""Runs a module of these tests in a process of its own, and what must be installed for that."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from tests.support.skips import NOT_TESTED
+
+ROOT = Path(__file__).parents[3]
+REQUIRED = "POOLROUTER_REQUIRE_PACKAGES"
+"""This variable is 1 in an environment with the group ``packages``: a missing one is a failure."""
+NAMES = {
+    "django_prometheus": "django-prometheus",
+    "django_tenants": "django-tenants",
+    "sentry_sdk": "sentry-sdk",
+}
+
+
+def need(module: str) -> None:
+    """Skip the test without a package; fail it where the environment has the group."""
+    if importlib.util.find_spec(module) is None:
+        missing(f"{NAMES[module]} (not installed; make packages)", REQUIRED)
+
+
+def missing(what: str, required_by: str) -> NoReturn:
+    if os.environ.get(required_by) == "1":
+        pytest.fail(what, pytrace=False)
+    pytest.skip(f"{NOT_TESTED}{what}")
+
+
+def run(module: str, order: dict[str, Any], timeout: float = 120) -> Any:
+    """Run a module that takes an order as JSON and prints its answer as JSON."""
+    command = [sys.executable, "-m", f"{__package__}.{module}", json.dumps(order)]
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": ""}
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])

@@ -1,0 +1,1 @@
+"""A project with django-tenants, and what its users do."""

@@ -1,0 +1,1 @@
+"""What a pool must be able to do with a raw connection."""
