@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_poolrouter import conf, pools
 from django_poolrouter.backends.mixin import PooledDatabaseWrapper
@@ -103,6 +104,7 @@ def test_recipe__on_sqlite_in_memory_is_not_pooled(use_databases: Any) -> None:
     connection.close()
     assert select() == [1]
     assert not pools["default"].is_pooled
+    BaseDatabaseWrapper.close(connection)  # SQLite's own close() keeps a database in memory
 
 
 def test_recipe__in_another_mode_of_sqlite_begins_at_once(
