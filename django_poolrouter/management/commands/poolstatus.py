@@ -86,8 +86,10 @@ class Command(BaseCommand):
             return
         except BrokenPipeError:
             # The reader closed the pipe, as `head` does.  The interpreter flushes once more at
-            # exit, and must not fail then.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # exit, and must not fail then.  With call_command(stdout=...) the pipe is the caller's,
+            # and the standard output of its process must stay as it is.
+            if options.get("stdout") is None:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         if self._has_failed(report, options["fail_on"]):
             sys.exit(1)
