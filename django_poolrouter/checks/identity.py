@@ -26,7 +26,7 @@ KNOWN = {*IDENTITY, *DJANGO, *OURS}
 
 
 def check_identity() -> Iterator[CheckMessage]:
-    """Warn of each setting of a pooled database that nobody declared."""
+    """Warn of each setting of a pooled database that is not declared."""
     for alias, database in conf.databases().items():
         for key in sorted(_undeclared(alias, dict(database)), key=str):
             guess = did_you_mean(key, KNOWN - {conf.TEST_MIRROR})
@@ -42,9 +42,9 @@ def check_identity() -> Iterator[CheckMessage]:
 def _undeclared(alias: str, database: Mapping[str, Any]) -> set[str]:
     """Return the keys of an entry that neither Django, nor we, nor its backend declare.
 
-    Leaves out those that the backend writes into the settings of each new wrapper, for they were
-    not in the settings when the process began.  django-tenants writes SCHEMA there, and sets the
-    schema again after each checkout.
+    Keys that the backend writes into the settings of each new wrapper are left out, because the
+    project did not write them.  django-tenants writes SCHEMA there, and sets the schema again after
+    each checkout.
     """
     backend: Any = conf.backend(database["ENGINE"])
     if backend is None or conf.pool_config_or_none(alias, database) is None:
@@ -54,6 +54,6 @@ def _undeclared(alias: str, database: Mapping[str, Any]) -> set[str]:
     entry = {key: value for key, value in database.items() if key in declared}
     try:
         is_pooled = not unknown or backend(entry, alias).can_be_pooled(entry)
-    except Exception:  # the class needs one of the others, so it does not write that itself
+    except Exception:  # a key that the class needs is missing, so the class does not write it
         return unknown
     return unknown - set(entry) if is_pooled else set()

@@ -162,8 +162,8 @@ class Registry:
             settings = snapshot(wrapper.settings_dict)
             keys = (*IDENTITY, *wrapper.identity_settings)
             if wrapper.alias not in conf.databases():
-                # Code has put a wrapper of its own into ``connections``, and takes it out again
-                # after a while.  Nobody would end its pool then.
+                # Code has put a wrapper of its own into ``connections``.  When that is gone, no
+                # code could reach the pool to end it.
                 return Handle(settings, keys, None)
             pool, is_new = self._pool_for(wrapper, settings, keys)
             if pool.connector is not None:
@@ -188,7 +188,7 @@ class Registry:
         return pool, True
 
     def _end_removed(self) -> None:
-        """Dispose of the pools whose alias was taken out of the settings, if nobody uses them."""
+        """Dispose of the unused pools of aliases that were taken out of the settings."""
         for alias in self._pools.keys() - conf.databases().keys():
             for pool in self.all_pools(alias):
                 if not pool.is_in_use:

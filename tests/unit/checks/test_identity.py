@@ -1,4 +1,4 @@
-"""A setting that nobody declared does not make a pool, and the check says so."""
+"""A setting that is not declared does not make a pool, and the check says so."""
 
 from __future__ import annotations
 
