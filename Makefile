@@ -3,7 +3,7 @@
 #   make demo            the example shop on pooled, replicated databases, under load
 #   make demo DB=sqlite  the same without servers; DB=mysql on MariaDB
 #   make demo KEEP=1     leaves the site running until Ctrl-C
-#   make quick           unit tests and the SQLite contract: 20 s, no server, no apt
+#   make quick           unit tests and the SQLite contract: a minute, no server, no apt
 #   make test            all tests, on real servers: 12 min; ARGS="-k name" goes to pytest
 #   make lint types      what ruff and mypy say: a minute
 #   make full            the long runs before a release, 2 h: the next four

@@ -23,8 +23,10 @@ CONFIG = PoolConfig.for_profile("development")
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Path:
     monkeypatch.setenv("POOLROUTER_RUNTIME_DIR", str(tmp_path))
+    # Other processes that run these tests have the same SECRET_KEY, and boards elsewhere.
+    settings.POOLROUTER = {"NAMESPACE": f"test_writer_{os.getpid()}"}
     return tmp_path
 
 
