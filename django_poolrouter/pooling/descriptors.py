@@ -87,7 +87,7 @@ def identity(number: int) -> Identity | None:
 
 
 def silent_descriptor() -> OwnDescriptor | None:
-    """Return a descriptor that a poll finds without news, as long as nobody closes it.
+    """Return a descriptor that stays silent in a poll until other code closes it.
 
     None if there cannot be one.
     """

@@ -98,7 +98,7 @@ def figures(host: Host) -> dict[str, tuple[int, int]]:
     }
 
 
-@pytest.mark.parametrize("is_read", [False, True], ids=["nobody reads", "somebody reads"])
+@pytest.mark.parametrize("is_read", [False, True], ids=["unread", "read"])
 def test_poolstatus__shows_a_process_that_lost_its_descriptors(host: Host, is_read: bool) -> None:
     """The lock went with them; a reader must not take the process for dead and count it twice."""
     worker = host.worker().do("take", "give", "take", "give", "lose")

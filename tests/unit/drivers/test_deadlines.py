@@ -66,6 +66,6 @@ def test_time_limit__never_shuts_down_or_closes_another_file(
     assert late.stop()
     assert not stopped.stop()
     for number in numbers:
-        os.close(number)  # raises if somebody closed it before
+        os.close(number)  # raises if it was closed before
     applications[1].send(b"!")
     assert applications[0].recv(1) == b"!"

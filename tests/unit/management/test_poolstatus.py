@@ -12,7 +12,7 @@ from django_poolrouter.pooling.descriptors import Descriptor
 
 
 class Broken(io.StringIO):
-    """A pipe that nobody reads any more."""
+    """A pipe whose reader is gone."""
 
     def write(self, text: str) -> int:
         raise BrokenPipeError

@@ -484,7 +484,7 @@ def test_replica_that_may_have_restarted__must_prove_itself_anew(
     look(cluster)
     assert cluster.health.has_reached("r1", at(100))
     run = cluster.health.run("r1")
-    cluster.health.forget("r1")  # somebody connects
+    cluster.health.forget("r1")  # a new connection
     assert not cluster.health.has_reached("r1", at(100))
     cluster.health.learn("r1", at(100), run)  # an answer from before
     assert not cluster.health.has_reached("r1", at(100))
