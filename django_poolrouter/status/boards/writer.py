@@ -229,7 +229,8 @@ class Board:
         # First of all: one of the new descriptors may get an old number, and leads to this file.
         self.close()
         try:
-            # Hold the folder's lock, so that no reader takes the process for dead and removes the file.
+            # Hold the folder's lock, so that no reader takes the process for dead and removes
+            # the file.
             with files.locked(self.path.parent, PATIENCE) as is_ours:
                 lock, file = (files.opened(self.path, os.O_RDWR) for _ in range(2))
                 if identity(file.number) != self._identity:
