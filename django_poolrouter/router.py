@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ParamSpec, TypeVar, overload
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model
 
 from .errors import ReplicaUnavailable
@@ -63,7 +64,12 @@ class PoolRouter:
         self, db: str, app_label: str, model_name: str | None = None, **hints: Any
     ) -> bool | None:
         """Allow migrations on primaries that own the model, or something of the app."""
-        topology = registry.topology
+        try:
+            topology = registry.topology
+        except ImproperlyConfigured:
+            # Django's checks of models ask this.  Let them end, so that `check` prints our check
+            # of the settings too.  No migration runs: each connection raises the same error.
+            return None
         cluster = topology.by_alias.get(db)
         if cluster is None:
             return None

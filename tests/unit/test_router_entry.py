@@ -48,3 +48,9 @@ def test_wrong_entry__is_named_where_a_query_is_routed() -> None:
 def test_wrong_entry__does_not_keep_poolstatus_from_working(capsys: Any) -> None:
     call_command("poolstatus")
     assert "standalone" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("wrong")
+def test_wrong_entry__keeps_migrations_from_running() -> None:
+    with pytest.raises(ImproperlyConfigured, match=PLACE):
+        call_command("migrate", skip_checks=True)
