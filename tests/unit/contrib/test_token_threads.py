@@ -24,6 +24,9 @@ from tests.unit.contrib.conftest import (
     watch_waiters,
 )
 
+# Python 3.12 warns of forks beside threads, and they are the subject here.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+
 # -- one refresh at a time -------------------------------------------------------------------
 
 
@@ -176,10 +179,6 @@ def in_forked_child(work: Callable[[], str]) -> str:
     return text
 
 
-FORKS = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-
-
-@FORKS
 def test_child_forked_during_a_refresh__refreshes_for_itself(
     cache: TokenCache, service: Service
 ) -> None:
@@ -189,7 +188,6 @@ def test_child_forked_during_a_refresh__refreshes_for_itself(
     assert refresh.result() == cache() == token(1)
 
 
-@FORKS
 def test_child_forked_while_the_lock_is_held__does_not_hang(cache: TokenCache) -> None:
     gate = Gate()
 
