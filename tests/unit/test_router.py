@@ -414,7 +414,6 @@ def test_wrong_settings__are_told_at_the_first_question(use_databases: Any, tmp_
         lambda: router.db_for_read(Book),
         lambda: router.db_for_write(Book),
         lambda: router.allow_relation(Author(), Book()),
-        lambda: router.allow_migrate("default", "shop"),
         lambda: using_primary("default").__enter__(),
         lambda: Book.objects.count(),
     ):
