@@ -12,7 +12,7 @@ from django.db.backends.signals import connection_created
 
 from . import conf
 from .routing import Decision, scope
-from .sql.kinds import controls_transaction
+from .sql.kinds import classify
 from .statements.decision_log import decided
 from .statements.transactions import testcase_apart
 from .validation import did_you_mean, shorten
@@ -71,8 +71,9 @@ def _watched(ran: list[Query]) -> Iterator[None]:
     watched: list[Any] = []
 
     def note(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
-        if not controls_transaction(str(sql)):
-            alias = context["connection"].alias
+        connection = context["connection"]
+        if not classify(str(sql), connection.vendor).controls_transaction:
+            alias = connection.alias
             ran.append(Query(alias, str(sql), reasons.get(alias, "named outright")))
         return execute(sql, params, many, context)
 

@@ -18,7 +18,7 @@ from django.db.utils import Error
 from ..errors import PoolError, ReplicaUnavailable
 from ..process.registry import registry
 from ..routing import Cluster, current_scope
-from ..sql.kinds import is_query, is_write, may_query
+from ..sql.kinds import classify
 from . import failover
 from .decision_log import log
 from .failover import LostCursor
@@ -63,7 +63,7 @@ class StatementRecorder:
                 return execute(sql, params, many, context)
             finally:
                 # Even if it failed: the server may have done it before the connection broke.
-                if is_write(sql):
+                if classify(sql, self.connection.vendor).is_write:
                     self.note_write(cluster)
         return self._on_replica(cluster, execute, sql, params, many, context)
 
@@ -78,18 +78,19 @@ class StatementRecorder:
     ) -> Any:
         """Run a statement that was sent to a replica, on that replica or elsewhere."""
         scope = current_scope()
+        kind = classify(sql, self.connection.vendor)
         registry.monitor.note_use(cluster)
 
         def run() -> Any:
             return execute(sql, params, many, context)
 
         try:
-            if many or not may_query(sql) or not _is_movable(self.connection):
+            if many or not kind.may_query or not _is_movable(self.connection):
                 return run()
             failover.ensure_fresh(cluster, scope, context)
-            return failover.run(cluster, scope, run, context) if is_query(sql) else run()
+            return failover.run(cluster, scope, run, context) if kind.is_query else run()
         except Error as error:
-            if is_write(sql):
+            if kind.is_write:
                 error.add_note(
                     f"{self.connection.alias!r} is a replica of {cluster.primary!r}. Do not name "
                     f"a database, so that the router chooses it, or name {cluster.primary!r}."
@@ -98,7 +99,7 @@ class StatementRecorder:
         finally:
             scope.note_read(cluster.primary)
             used = context.get("connection", self.connection)
-            if used is not self.connection and is_write(sql):
+            if used is not self.connection and kind.is_write:
                 _note_call(used)
 
     def note_write(self, cluster: Cluster) -> None:
@@ -153,7 +154,8 @@ def _recorded(kind: type, name: str) -> Callable[..., Any]:
                 return django_method(self, *args, **kwargs)
             return getattr(self.cursor, name)(*args, **kwargs)
         finally:
-            if name != "stream" or is_write(args[0] if args else None):
+            sql = args[0] if args else None
+            if name != "stream" or classify(sql, self.db.vendor).is_write:
                 _note_call(self.db)
 
     return call

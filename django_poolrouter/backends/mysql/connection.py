@@ -9,7 +9,7 @@ from MySQLdb.connections import Connection
 
 from ...drivers.restorable import Part, Restorable
 from ...pooling.descriptors import Descriptor
-from ...sql.kinds import may_begin_transaction, may_lock_tables
+from ...sql.kinds import classify
 
 
 class RestorableConverters(Part, dict[Any, Any]):
@@ -60,12 +60,11 @@ class RestorableConnection(Connection, Restorable):
 
     def query(self, query: str | bytes | bytearray) -> None:
         """Send a statement.  Every cursor calls this method."""
-        if isinstance(query, str):  # from the driver's own helpers
-            query = query.encode()
         state = self.__dict__  # __setattr__ would note a change
-        if may_begin_transaction(query):
+        kind = classify(query, "mysql")
+        if kind.may_begin:
             state["may_have_begun"] = True
-            if may_lock_tables(query):
+            if kind.may_lock_tables:
                 state["may_have_locked"] = True
         state["may_have_rows"] = True
         super().query(query)

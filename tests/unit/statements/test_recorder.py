@@ -18,6 +18,7 @@ from tests.support.databases import ENGINES
 class Connection:
     """What the recorder asks of one."""
 
+    vendor = "sqlite"
     in_atomic_block = False
     connection = None
 
