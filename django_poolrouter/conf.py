@@ -93,6 +93,8 @@ def pool_config(alias: str, database: Mapping[str, Any]) -> PoolConfig | None:
     config = _collect(lambda: parse(value, profiles(), where), problems)
     if config is not None and callable_path(config.reset):
         _collect(lambda: load(config.reset, f"{where}['reset']"), problems)
+    if config is not None and config.configure is not None:
+        _collect(lambda: load(config.configure, f"{where}['configure']"), problems)
     if database["CONN_MAX_AGE"] != 0:
         problems.append(
             Problem(

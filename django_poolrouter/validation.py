@@ -100,6 +100,13 @@ def one_of(*names: str, dotted: bool = False) -> Check:
     return check
 
 
+def callable_or_none(value: Any) -> Any:
+    """Accept a callable or its dotted path, and None."""
+    if value is None or callable(value) or (isinstance(value, str) and "." in value):
+        return value
+    raise ValueError("must be a callable or its dotted path, or None")
+
+
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return a sentence with the nearest known name, or an empty string."""
     folded = {candidate.lower(): candidate for candidate in known}

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
-from django.db.backends.signals import connection_created
 from django.db.utils import InterfaceError, OperationalError
 from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
@@ -23,6 +22,7 @@ from .wrapper import thread_end
 from .wrapper.connector import DjangoConnector, with_password
 from .wrapper.cursors import LeasedCursors
 from .wrapper.demotion import ErrorWatch, clear_if_demoted
+from .wrapper.greeting import Greeting
 from .wrapper.late_transaction import LateTransaction
 from .wrapper.overrides import kept_open, opened_before, overrides_of, refusals
 from .wrapper.recipe import complete
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..process.database_pool import DatabasePool
 
 
-class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
+class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors, Greeting):
     """Give a backend's DatabaseWrapper connections from a pool.
 
     ``class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper): pass`` is a complete
@@ -176,7 +176,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             self._take(lease, pool)
             if not settings["AUTOCOMMIT"]:
                 self.set_autocommit(False)
-            connection_created.send(sender=self.__class__, connection=self)
+            self._greet(pool)
         finally:
             self._busy -= 1
         self.run_on_commit = []
@@ -198,11 +198,12 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
 
         def get_new_connection(conn_params: dict[str, Any]) -> Any:
             self._take(self._wait_for_lease(pool, time.monotonic()), pool)
+            self._begin_greeting()
             return self.connection
 
         self._busy += 1
         try:
-            with opened_before(self, get_new_connection):
+            with opened_before(self, get_new_connection), self._greeting(pool):
                 super().connect()
         finally:
             self._busy -= 1
@@ -228,8 +229,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
             return False
         self._lease = lease
         self.connection = lease.connection
-        if connection_created.receivers:
-            connection_created.send(sender=self.__class__, connection=self)
+        self._greet(handle.pool)
         return True
 
     def _checkout(self, pool: DatabasePool, began: float) -> Lease | None:
@@ -252,7 +252,9 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         if not self.parameters_are_facts:
             self.get_connection_params()
         vars(self).update(pool.facts)
-        self._holds_per_transaction = pool.config is not None and pool.config.hold == "transaction"
+        if pool.config is not None:
+            self._holds_per_transaction = pool.config.hold == "transaction"
+            self._keeps_marked = pool.config.reset != "rollback"
         self._informed_by = pool
 
     def _cursor(self, name: str | None = None) -> Any:
@@ -327,7 +329,7 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors):
         self.connection = self._lease = None
         try:
             if self._cursors or self._holders:
-                self._close_cursors()
+                self._close_cursors(lease.connection)
             if self.was_refused and not broken:
                 clear_if_demoted(self, lease)
             self.was_refused = False

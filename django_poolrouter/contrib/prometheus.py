@@ -119,6 +119,12 @@ COUNTERS = (
         "Connections closed because the pool was cleared.",
     ),
     Figure("leaks", "poolrouter_connection_leaks", "Leases that lasted longer than leak_after."),
+    Figure("resets", "poolrouter_connection_session_resets", "Sessions cleared at checkin."),
+    Figure(
+        "marked",
+        "poolrouter_connection_marked_leases",
+        "Leases whose user left something in the session.",
+    ),
 )
 
 # Figures that are words.  Each possible word is exported with 1 or 0.

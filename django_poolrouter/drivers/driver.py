@@ -11,8 +11,10 @@ from ..pooling import NoReset
 from ..pooling.descriptors import Descriptor, keep_forever
 from ..routing import Position
 from ..routing.repeat import Fault
+from ..sql.marks import Mark
 from .deadlines import Cutter
 from .facts import ServerFacts, ServerSession
+from .session import DOUBT, Reported, Session
 
 
 class Driver:
@@ -32,6 +34,8 @@ class Driver:
     """The parameter that limits how long a connect may take, in whole seconds."""
     tells_positions = False
     """Whether ``written`` and ``replayed`` can return positions."""
+    tells_session = False
+    """Whether connections tell what their users change in the session; see ``mark_of``."""
 
     def fileno(self, connection: Any) -> int | None:
         """Return the descriptor of the connection's socket, or None if there is no socket."""
@@ -41,8 +45,14 @@ class Driver:
         """Return the server's number for this session, or 0."""
         return 0
 
-    def adopt(self, connection: Any) -> None:
-        """Prepare a connection that was just opened, before its first use."""
+    def adopt(self, connection: Any, session: Session | None = None) -> None:
+        """Prepare a connection that was just opened, before its first use.
+
+        Args:
+            connection: the driver's connection.
+            session: is told from now on what the connection's users send.
+
+        """
 
     def ping(self, connection: Any, timeout: float) -> bool:
         """Tell whether the server answers, within ``timeout`` seconds if the driver has a limit."""
@@ -148,6 +158,20 @@ class Driver:
     def rollback(self, connection: Any) -> None:
         """Roll back any open transaction; raises if that fails."""
         connection.rollback()
+
+    def mark_of(self, connection: Any) -> Mark | None:
+        """Return why the session must be cleared, as far as the connection knows; asks no server.
+
+        A connection of an unknown class tells nothing, so it may have been changed.
+        """
+        session: Session | None = getattr(connection, "session", None)
+        if session is None:
+            return DOUBT
+        return session.mark or (Mark("cursor") if session.held else None)
+
+    def reported(self, connection: Any) -> Reported:
+        """Return what the server last reported about the session; asks no server."""
+        return ()
 
     def reset_session(self, connection: Any, parameters: Callable[[], dict[str, Any]]) -> None:
         """Clear all session state except Django's own.

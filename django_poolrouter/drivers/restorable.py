@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 from weakref import ref
 
+from .session import Session
+
 
 class Restorable:
     """A mixin for a driver's connection class that notes when an attribute was set.
@@ -21,17 +23,21 @@ class Restorable:
     beyond: ClassVar[tuple[str, ...]] = ()
     """Attributes that are not in the instance's ``__dict__``, but are restored too."""
     changed = False
+    session: Session | None = None
+    """What the connection's user has sent; None if the pool need not know."""
 
     @classmethod
-    def adopt(cls, connection: Any) -> None:
+    def adopt(cls, connection: Any, session: Session | None) -> None:
         """Change the class of a connection that was just opened, if it is the driver's own.
 
         The class is not passed to connect(), because tracing tools replace that function and
-        may return an object of another class.
+        may return an object of another class.  Most such objects stand before the driver's.
         """
-        kind = type(connection)
-        if kind is cls.__bases__[0]:
+        connection = getattr(connection, "__wrapped__", connection)
+        if type(connection) is cls.__bases__[0]:
             connection.__class__ = cls
+        if isinstance(connection, cls):
+            vars(connection)["session"] = session
             connection.adopt_parts()
             connection.remember()
 

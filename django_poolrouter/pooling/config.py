@@ -42,7 +42,8 @@ CHECKS: Mapping[str, validation.Check] = {
     "max_waiting": validation.integer(),
     "ping_after": validation.seconds(),
     "ping_timeout": validation.seconds(above_zero=True),
-    "reset": validation.one_of("rollback", "session", dotted=True),
+    "reset": validation.one_of("auto", "rollback", "session", dotted=True),
+    "configure": validation.callable_or_none,
     "hold": validation.one_of("request", "transaction"),
     "leak_after": validation.seconds(optional=True, above_zero=True),
 }
@@ -84,8 +85,10 @@ class PoolConfig:
     """A connection used more recently gets only the socket check; 0 pings every time."""
     ping_timeout: float = 2.0
     """Longest wait for the answer to a ping."""
-    reset: str | Callable[[Any], object] = "rollback"
-    """How checkin makes a connection neutral: "rollback", "session" or a callable."""
+    reset: str | Callable[[Any], object] = "auto"
+    """How checkin makes a connection neutral: "auto", "rollback", "session" or a callable."""
+    configure: str | Callable[[Any], object] | None = None
+    """A callable that prepares each new connection, and each one whose session was cleared."""
     hold: str = "request"
     """How long a lease lasts: "request" or "transaction"."""
     leak_after: float | None = None

@@ -21,11 +21,22 @@ class Connector(Protocol):
     def ping(self, connection: Any, timeout: float) -> bool:
         """Tell whether the server answers within ``timeout`` seconds; never raises."""
 
-    def reset(self, connection: Any) -> None:
+    def reset(self, connection: Any) -> str | None:
         """Make the connection neutral; if this raises, the pool closes the connection.
+
+        Return None if that did not take clearing the session.  Else return what its user had left
+        in it, one of ``sql.marks.MARKS``, or an empty string.
 
         Raises:
             NoReset: this connection cannot be made neutral, although it is not broken.
+
+        """
+
+    def renew(self, connection: Any) -> object:
+        """Clear the session of a connection in use, which has no open transaction.
+
+        Raises:
+            NoReset: only a new connection is neutral.
 
         """
 

@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ..sql.marks import MARKS
 from .config import PoolConfig
 from .histogram import WAIT_BUCKETS, quantile
 
-POOL_WORDS = 48  # a few are spare
+POOL_WORDS = 56  # a few are spare
 CELL_WORDS = 8
 
 # Words of the pool, written under the pool's lock.
@@ -38,10 +39,13 @@ CELL_WORDS = 8
     LEAKS,
     CLEARED,
     PEAK_OPEN,
+    RESETS,  # sessions cleared
     BUCKETS,  # the first of WAIT_BUCKETS words: waits by their length
-) = range(19)
+) = range(20)
 # The first of the words that higher layers write: what they know about the pool's server.
 NOTES = BUCKETS + WAIT_BUCKETS
+# The first of the words that count marked leases, one for each of MARKS.
+MARKED = POOL_WORDS - len(MARKS)
 
 # Words of one entry, its cell.
 (
@@ -140,9 +144,19 @@ class PoolStatus:
     """Leases reported as leaks."""
     peak_open: int = 0
     """The most connections that were open at once."""
+    resets: int = 0
+    """Sessions cleared, or given up because only a new connection is neutral."""
+    marks: tuple[int, ...] = (0,) * len(MARKS)
+    """Leases whose user left something in the session, which checkin cleared: one count for each
+    of ``sql.marks.MARKS``."""
     wait_buckets: tuple[int, ...] = (0,) * WAIT_BUCKETS
     """Waits by length, timeouts included: one count for each bound in WAIT_BOUNDS, and one for
     longer waits."""
+
+    @property
+    def marked(self) -> int:
+        """Leases whose user left something in the session."""
+        return sum(self.marks)
 
     @property
     def p95_wait(self) -> float:
@@ -164,6 +178,7 @@ class PoolStatus:
 COUNTERS = (
     *("checkouts", "waits", "waited", "wait_buckets", "timeouts", "refused"),
     *("connects", "connect_errors", "closes", "lost", "recycled", "cleared", "leaks"),
+    *("resets", "marks"),
 )
 
 
@@ -173,7 +188,7 @@ def add(statuses: Iterable[PoolStatus]) -> PoolStatus:
     sums: dict[str, Any] = {}
     for field in fields(PoolStatus):
         values = [getattr(status, field.name) for status in statuses]
-        if field.name == "wait_buckets":
+        if field.name in ("wait_buckets", "marks"):
             sums[field.name] = tuple(map(sum, zip(*values, strict=True)))
         else:
             sums[field.name] = (max if field.name.startswith("oldest") else sum)(values)
@@ -212,6 +227,8 @@ def read(words: Iterable[int], now: int) -> PoolStatus:
         cleared=values[CLEARED],
         leaks=values[LEAKS],
         peak_open=values[PEAK_OPEN],
+        resets=values[RESETS],
+        marks=tuple(values[MARKED:POOL_WORDS]),
         wait_buckets=tuple(values[BUCKETS : BUCKETS + WAIT_BUCKETS]),
     )
 

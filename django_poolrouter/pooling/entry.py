@@ -26,6 +26,9 @@ class Lender(Protocol):
     def checkin(self, lease: Lease, *, broken: bool = False) -> None:
         """Take the lease back; ``broken`` closes its connection."""
 
+    def renew(self, lease: Lease) -> bool:
+        """Clear the session of a lease in use; False if only a new connection is neutral."""
+
     def give_up(self, lease: Lease) -> None:
         """Have another call check the lease in soon; takes no lock."""
 

@@ -7,6 +7,9 @@ Users catch those in ``django_poolrouter.errors``.
 class NoReset(Exception):
     """A connector cannot make this connection neutral, although it is not broken."""
 
+    mark = ""
+    """What its user has left in the session, if the connector knows."""
+
 
 class PoolError(Exception):
     """The base of all errors of a pool."""

@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from ..sql.marks import MARKS
 from . import counters
 from .config import PoolConfig
 from .counters import SINCE, Page, PoolStatus
@@ -280,6 +281,18 @@ class PoolState:
         with self.lock:
             self.closing -= 1
             self.match()
+
+    def note_reset(self, mark: str) -> None:
+        """Count a session that was cleared, and what its user had left in it.
+
+        Args:
+            mark: one of ``sql.marks.MARKS``, or an empty string.
+
+        """
+        with self.lock:  # finalizers may call this in the middle of a method, so it is re-entrant
+            self._words[counters.RESETS] += 1
+            if mark:
+                self._words[counters.MARKED + MARKS.index(mark)] += 1
 
     # -- all entries -------------------------------------------------------------------------
 

@@ -74,6 +74,7 @@ class Pool:
         self.name = name
         self.config = config
         self.page = page or Page.private(config.max)
+        self._connector = connector
         self._reset = connector.reset
         self._clock = clock
         self._state = PoolState(name, config, self.page)
@@ -177,9 +178,12 @@ class Pool:
         lease.entry = None
         if not broken:
             try:
-                self._reset(entry.connection)
-            except NoReset:
+                mark = self._reset(entry.connection)
+                if mark is not None:
+                    self._state.note_reset(mark)
+            except NoReset as error:
                 entry.expires = min(entry.expires, EXPIRED)
+                self._state.note_reset(error.mark)
             except Exception:
                 logger.debug("pool %s: reset failed, closing %r", self.name, entry, exc_info=True)
                 broken = True
@@ -198,6 +202,25 @@ class Pool:
         if self._state.is_tight or entry.expires == CLEARED:
             state.serve()
             self._lifecycle.sweep()
+
+    def renew(self, lease: Lease) -> bool:
+        """Clear the session of a lease in use; return False if only a new connection is neutral.
+
+        Raises:
+            Exception: the driver's error; check the lease in as broken.
+
+        """
+        entry = lease.entry
+        if entry is None:
+            raise PoolError(f"bug: a lease of pool {self.name!r} was used after checkin")
+        try:
+            self._connector.renew(entry.connection)
+        except NoReset:
+            entry.expires = min(entry.expires, EXPIRED)
+            return False
+        finally:
+            self._state.note_reset("")
+        return True
 
     def give_up(self, lease: Lease) -> None:
         """Have another call check the lease in soon; takes no lock, so finalizers may call it."""

@@ -37,6 +37,8 @@ class ServerConnector(Connector, Protocol):
 
     settings: Mapping[str, Any]
     """The current settings of the database."""
+    tells_session: bool
+    """Whether it knows what the users of a connection leave in its session."""
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..pooling import PoolStatus
 from ..pooling.histogram import WAIT_BOUNDS
+from ..sql.marks import MARKS
 from .boards.replica_health import ReplicaState
 from .rates import Rates
 from .report import VERSION, ConnectionReport, PoolReport, ProcessPool, ProcessReport, Report
@@ -117,4 +118,9 @@ def figures(status: PoolStatus) -> dict[str, Any]:
         "recycled": status.recycled,
         "cleared": status.cleared,
         "leaks": status.leaks,
+        "resets": status.resets,
+        "marked": status.marked,
+        "marked_by": {
+            kind: count for kind, count in zip(MARKS, status.marks, strict=True) if count
+        },
     }

@@ -14,7 +14,7 @@ Paint = Callable[[str, str], str]
 
 FIGURES = (
     *("USED", "IDLE", "TOTAL", "MAX", "WAIT", "MAXWAIT", "OLDEST", "P95WAIT"),
-    *("TIMEOUTS", "ERRORS"),
+    *("TIMEOUTS", "ERRORS", "MARKED"),
 )
 RATES = ("CHECKOUTS/S", "WAITS/S", "TIMEOUTS/S", "P95WAIT NOW")
 CONNECTION = ("PID", "ALIAS", "STATE", "SINCE", "AGE", "USES", "BACKEND", "THREAD")
@@ -138,4 +138,5 @@ def _figures(status: PoolStatus) -> Row:
         seconds(status.p95_wait),
         str(status.timeouts + status.refused),
         str(status.connect_errors + status.lost),
+        str(status.marked),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Self
 
 from MySQLdb.connections import Connection
@@ -10,6 +11,7 @@ from MySQLdb.connections import Connection
 from ...drivers.restorable import Part, Restorable
 from ...pooling.descriptors import Descriptor
 from ...sql.kinds import classify
+from ...sql.marks import Mark
 
 
 class RestorableConverters(Part, dict[Any, Any]):
@@ -40,8 +42,13 @@ class RestorableConnection(Connection, Restorable):
 
     It notes whether its users may have sent a BEGIN or locked tables, and what they changed on
     it.  It also notes whether rows may be left unread: the next user would read them.
+
+    A cursor merges the parameters into its statement.  So it has the connection note the text
+    before that, which is often the same.
     """
 
+    is_noted = False
+    """Whether a cursor has had its next statements noted."""
     may_have_begun = False
     may_have_locked = False
     may_have_rows = False
@@ -58,16 +65,50 @@ class RestorableConnection(Connection, Restorable):
         self.note()
         super().__setattr__(name, value)
 
-    def query(self, query: str | bytes | bytearray) -> None:
-        """Send a statement.  Every cursor calls this method."""
+    def cursor(self, cursorclass: Any = None) -> Any:
+        """Return a cursor that has its statements noted."""
+        kind: Any = cursorclass or self.cursorclass
+        return watched(kind)(self)
+
+    def note_statement(self, statement: object, parameters: object = None) -> None:
+        """Note what a statement may do, before it is sent."""
+        session = self.session
+        kind = session.note(statement, parameters) if session else classify(statement, "mysql")
         state = self.__dict__  # __setattr__ would note a change
-        kind = classify(query, "mysql")
         if kind.may_begin:
             state["may_have_begun"] = True
             if kind.may_lock_tables:
                 state["may_have_locked"] = True
-        state["may_have_rows"] = True
+
+    def query(self, query: str | bytes | bytearray) -> None:
+        """Send a statement.  Every cursor calls this method."""
+        if isinstance(query, str):  # from the driver's own helpers
+            query = query.encode()
+        if not self.is_noted:
+            self.note_statement(query)
+        self.__dict__["may_have_rows"] = True
         super().query(query)
+
+    def send_query(self, query: Any) -> None:
+        """Send a statement without waiting for its result."""
+        self.note_statement(query)
+        super().send_query(query)  # type: ignore[no-untyped-call]
+
+    def select_db(self, database: Any) -> None:
+        """Change the database of the session."""
+        if self.session is not None:
+            self.session.note_call(Mark("setting"), "select_db", database)
+        super().select_db(database)  # type: ignore[no-untyped-call]
+
+    def set_server_option(self, option: int) -> Any:
+        self.has_other_identity = True
+        return super().set_server_option(option)  # type: ignore[no-untyped-call]
+
+    def ping(self, *args: Any) -> Any:
+        """Ask whether the server answers, and perhaps connect again."""
+        if any(args):  # a new session would lack what Django has set
+            self.has_other_identity = True
+        return super().ping(*args)
 
     def store_result(self) -> Any:
         """Read the whole result.  Callers that use use_result() instead leave rows unread."""
@@ -130,7 +171,7 @@ class RestorableConnection(Connection, Restorable):
 
     def restore(self) -> None:
         if self.has_other_identity:
-            raise RuntimeError("the user or the character set was changed on the connection")
+            raise RuntimeError("the session is not the one that was opened")
         super().restore()
         self._attach_converters()
         self.__dict__["changed"] = False
@@ -139,3 +180,30 @@ class RestorableConnection(Connection, Restorable):
         encoders, converter = self._converters
         self.encoders = RestorableConverters.of(self, encoders)
         self.converter = RestorableConverters.of(self, converter)
+
+
+@lru_cache(maxsize=64)
+def watched(kind: Any) -> Any:
+    """Return a subclass of a cursor class that has its connection note the statements."""
+    if not isinstance(kind, type):
+        return kind
+    methods = {name: _noting(kind, name) for name in ("execute", "executemany")}
+    return type(kind.__name__, (kind,), {"__module__": kind.__module__, **methods})
+
+
+def _noting(kind: Any, name: str) -> Callable[..., Any]:
+    def call(self: Any, query: Any, args: Any = None) -> Any:
+        method = getattr(kind, name)
+        connection = self.connection
+        if connection is None or connection.is_noted:  # closed, or called by executemany()
+            return method(self, query, args)
+        connection.note_statement(query, args)
+        state = vars(connection)
+        state["is_noted"] = True
+        try:
+            return method(self, query, args)
+        finally:
+            state["is_noted"] = False
+
+    call.__name__ = name
+    return call

@@ -11,6 +11,7 @@ import MySQLdb
 from ...drivers.deadlines import Deadline
 from ...drivers.driver import Driver
 from ...drivers.facts import Limit, ServerFacts, ServerSession
+from ...drivers.session import Session
 from ...pooling import NoReset
 from ...routing import Position
 from ...routing.repeat import Fault
@@ -49,11 +50,12 @@ class MySQLDriver(Driver):
     """Works with mysqlclient."""
 
     tells_positions = True
+    tells_session = True
     facts = ("isolation_level", "mysql_server_data")
     connect_timeout_option = "connect_timeout"
 
-    def adopt(self, connection: Any) -> None:
-        RestorableConnection.adopt(connection)
+    def adopt(self, connection: Any, session: Session | None = None) -> None:
+        RestorableConnection.adopt(connection, session)
 
     def fileno(self, connection: Any) -> int | None:
         return int(connection.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from psycopg import Connection
@@ -10,7 +11,10 @@ from psycopg.adapt import AdaptersMap, PyFormat
 from psycopg.types import TypesRegistry
 
 from ...drivers.restorable import Part, Restorable
+from ...drivers.session import watched
 from ...pooling.descriptors import Descriptor
+
+FACTORIES = ("cursor_factory", "server_cursor_factory")
 
 
 class RestorableAdapters(Part, AdaptersMap):
@@ -73,6 +77,32 @@ class RestorableAdapters(Part, AdaptersMap):
         vars(self).update(vars(AdaptersMap(self.opened)))
 
 
+@lru_cache(maxsize=64)
+def watched_on_server(kind: Any) -> Any:
+    """Return a subclass of a class of server-side cursors that tells the session more.
+
+    One that was declared WITH HOLD stays on the server until it is closed.
+    """
+    if not isinstance(kind, type) or hasattr(kind, "tells_session"):
+        return kind
+    plain = watched(kind)
+
+    def execute(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.withhold and not self.is_held:
+            self.is_held = True
+            self.connection.session.held += 1
+        return plain.execute(self, *args, **kwargs)
+
+    def close(self: Any) -> None:
+        plain.close(self)
+        if self.is_held:
+            self.is_held = False
+            self.connection.session.held -= 1
+
+    methods = {"execute": execute, "close": close, "is_held": False}
+    return type(kind.__name__, (plain,), {"__module__": kind.__module__, **methods})
+
+
 def _is_remade(before: type, adapter: type) -> bool:
     """Tell whether one function made both classes, as PostGIS's does for new oids."""
     return (before.__module__, before.__qualname__) == (adapter.__module__, adapter.__qualname__)
@@ -87,6 +117,13 @@ class RestorableConnection(Connection[Any], Restorable):
     def adopt_parts(self) -> None:
         self.descriptor = Descriptor(self.fileno())
         RestorableAdapters.adopt(self)
+        for name in FACTORIES:
+            setattr(self, name, getattr(self, name))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in FACTORIES and self.session is not None:
+            value = watched(value) if name == "cursor_factory" else watched_on_server(value)
+        super().__setattr__(name, value)
 
     def add_notice_handler(self, callback: Any) -> None:
         self.note()

@@ -10,13 +10,21 @@ from psycopg import Error
 from ...drivers.deadlines import Deadline
 from ...drivers.driver import Driver
 from ...drivers.facts import Limit, ServerFacts, ServerSession
+from ...drivers.session import Reported, Session
 from ...routing import Position
 from ...routing.repeat import Fault
+from ...sql.marks import Mark
 from . import replication
 from .connection import RestorableConnection
 
 # libpq's PQTRANS_*.  Comparisons with psycopg's enumeration take three times as long.
 IDLE, ACTIVE, INTRANS, INERROR = range(4)
+
+# Settings whose changes the server reports at once.  Older servers report fewer of them.
+REPORTED = (
+    *(b"TimeZone", b"DateStyle", b"IntervalStyle", b"client_encoding"),
+    *(b"default_transaction_read_only", b"session_authorization", b"standard_conforming_strings"),
+)
 
 READ_ONLY = "25006"  # SQLSTATE read_only_sql_transaction
 
@@ -59,11 +67,12 @@ class PsycopgDriver(Driver):
     """Works with psycopg 3, which knows its transaction's state without asking the server."""
 
     tells_positions = True
+    tells_session = True
     facts = ("isolation_level", "pg_version")
     connect_timeout_option = "connect_timeout"
 
-    def adopt(self, connection: Any) -> None:
-        RestorableConnection.adopt(connection)
+    def adopt(self, connection: Any, session: Session | None = None) -> None:
+        RestorableConnection.adopt(connection, session)
 
     def fileno(self, connection: Any) -> int | None:
         return int(connection.fileno())
@@ -171,6 +180,16 @@ class PsycopgDriver(Driver):
             connection.autocommit = True
         if getattr(connection, "changed", False):
             connection.restore()
+
+    def mark_of(self, connection: Any) -> Mark | None:
+        mark = super().mark_of(connection)
+        if mark is None and self.reported(connection) != connection.session.reported:
+            # A function changed it, or libpq was used past psycopg.
+            return Mark("setting")
+        return mark
+
+    def reported(self, connection: Any) -> Reported:
+        return tuple(map(connection.pgconn.parameter_status, REPORTED))
 
     def reset_session(self, connection: Any, parameters: Callable[[], dict[str, Any]]) -> None:
         # Prepared, the statement would deallocate itself, and its next run would fail.

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...drivers.driver import Driver
 from ...drivers.facts import ServerFacts
+from ...drivers.session import Session
 from .connection import RestorableConnection
 
 
@@ -14,13 +15,14 @@ class SQLiteDriver(Driver):
     """Works with the standard library's sqlite3."""
 
     has_server = False
+    tells_session = True
     facts = ("transaction_mode", "init_commands")
     parameters = {"factory": RestorableConnection}
 
-    def adopt(self, connection: Any) -> None:
+    def adopt(self, connection: Any, session: Session | None = None) -> None:
+        # The class of an open connection of sqlite3 cannot change.
         if isinstance(connection, RestorableConnection):
-            connection.note_file()
-            connection.remember()
+            RestorableConnection.adopt(connection, session)
 
     def ping(self, connection: Any, timeout: float) -> bool:
         if getattr(connection, "is_outdated", False):

@@ -13,7 +13,8 @@ from django.db import OperationalError
 from ... import conf
 from ...drivers.driver import Driver
 from ...drivers.facts import ServerFacts, ServerSession
-from ...pooling import PoolConfig
+from ...drivers.session import Session
+from ...pooling import NoReset, PoolConfig
 from ...statements import failover
 from .state import WrapperState
 
@@ -59,6 +60,9 @@ class DjangoConnector:
         self.close = driver.close
         self.abandon = driver.abandon
         self._driver = driver
+        self._configure = conf.load(config.configure, "configure") if config.configure else None
+        self.tells_session = driver.tells_session
+        self._listens = driver.tells_session and config.reset != "rollback"
         self.reset = self._choose_reset(config.reset)
 
     def open(self) -> Any:
@@ -68,7 +72,7 @@ class DjangoConnector:
             wrapper.connection = wrapper.get_new_connection(self._parameters(wrapper))
             with self._driver.time_limit(wrapper.connection, self._connect_timeout):
                 self._set_up(wrapper)
-            self._driver.adopt(wrapper.connection)
+            self._driver.adopt(wrapper.connection, self._new_session(wrapper.connection))
         except BaseException as error:
             with suppress(Exception):  # closed already
                 wrapper.close()
@@ -78,12 +82,26 @@ class DjangoConnector:
         connection, wrapper.connection = wrapper.connection, None
         return connection
 
+    def _new_session(self, connection: Any) -> Session | None:
+        if not self._listens:
+            return None
+        wrapper = self._wrapper_class
+        reported = self._driver.reported(connection)
+        return Session(wrapper.vendor, frozenset(wrapper.own_settings), reported)
+
     def _set_up(self, wrapper: WrapperState) -> None:
-        wrapper.set_autocommit(True)
-        wrapper.init_connection_state()
+        self._set_up_session(wrapper)
         for name in (*self._driver.facts, *wrapper.pool_facts):
             if hasattr(wrapper, name):  # a backend of another package may lack it
                 self.facts[name] = getattr(wrapper, name)
+
+    def _set_up_session(self, wrapper: WrapperState) -> None:
+        """Send what each new session needs."""
+        wrapper.set_autocommit(True)
+        wrapper.init_connection_state()
+        if self._configure is not None:
+            self._configure(wrapper.connection)
+            self._driver.rollback(wrapper.connection)
 
     def inspect(self, connection: Any, timeout: float) -> ServerFacts:
         """Ask the server for its facts.  See ``Driver.inspect`` and ``Driver.time_limit``."""
@@ -114,31 +132,60 @@ class DjangoConnector:
             parameters.setdefault(self._driver.connect_timeout_option, self._connect_timeout)
         return parameters
 
-    def _choose_reset(self, how: str | Callable[[Any], object]) -> Callable[[Any], None]:
-        if how == "rollback":
-            return self._driver.rollback
-        if how == "session":
-            return self._reset_session
-        custom = conf.load(how, "reset")
+    def _choose_reset(self, how: str | Callable[[Any], object]) -> Callable[[Any], str | None]:
+        rollback = self._driver.rollback
+        mark_of = self._driver.mark_of
+        if how == "rollback" or (how == "auto" and not self._driver.tells_session):
+            return rollback
+        custom = None if how in ("auto", "session") else conf.load(how, "reset")
 
-        def reset(connection: Any) -> None:
+        def reset_if_marked(connection: Any) -> str | None:
+            rollback(connection)
+            mark = mark_of(connection)
+            if mark is None:
+                return None
+            self.renew(connection, mark.kind)
+            return mark.kind
+
+        def reset_always(connection: Any) -> str | None:
             self._driver.require_socket(connection)
-            self._driver.rollback(connection)
-            custom(connection)
-            self._driver.rollback(connection)
+            rollback(connection)
+            mark = mark_of(connection)
+            kind = mark.kind if mark else ""
+            if custom is None:
+                self.renew(connection, kind)
+            else:
+                custom(connection)
+                rollback(connection)
+                self._note_renewed(connection)
+            return kind
 
-        return reset
+        return reset_if_marked if how == "auto" else reset_always
 
-    def _reset_session(self, connection: Any) -> None:
+    def renew(self, connection: Any, mark: str = "") -> None:
+        """Make the session as if just opened; the connection has no open transaction.
+
+        Raises:
+            NoReset: only a new connection is.
+
+        """
         self._driver.require_socket(connection)
-        self._driver.rollback(connection)
         wrapper = self._wrapper()
         vars(wrapper).update(self.facts)
-        self._driver.reset_session(connection, lambda: with_password(self._parameters(wrapper)))
+        try:
+            self._driver.reset_session(connection, lambda: with_password(self._parameters(wrapper)))
+        except NoReset as error:
+            error.mark = mark
+            raise
         wrapper.connection = connection
-        wrapper.set_autocommit(True)
-        wrapper.init_connection_state()
+        self._set_up_session(wrapper)
         wrapper.connection = None
+        self._note_renewed(connection)
+
+    def _note_renewed(self, connection: Any) -> None:
+        session: Session | None = getattr(connection, "session", None)
+        if session is not None:
+            session.renew(self._driver.reported(connection))
 
 
 def with_password(parameters: Mapping[str, Any]) -> dict[str, Any]:

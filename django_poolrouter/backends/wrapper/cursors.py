@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from threading import get_ident
@@ -11,6 +12,7 @@ from weakref import ref
 
 from django.core.exceptions import SynchronousOnlyOperation
 
+from ...sql.marks import Mark
 from .state import BLOCK, WrapperState
 
 logger = logging.getLogger("django_poolrouter.pool")
@@ -47,6 +49,7 @@ class LeasedCursors(WrapperState):
             # Another thread that shares this wrapper may be about to use the lease.
             and self._thread_ident == get_ident()
             and not self._thread_sharing_count
+            and not (self._keeps_marked and self._is_marked())
         ):
             # A connect() of another class must run for the next lease, too.
             self._can_resume = not (self.errors_occurred or self._overrides.connect)
@@ -54,6 +57,11 @@ class LeasedCursors(WrapperState):
                 self._close_early()
             else:
                 self._give_back(self._lease)
+
+    def _is_marked(self) -> bool:
+        """Tell whether the next statement may need something that an earlier one left behind."""
+        session = self._session
+        return session is not None and session.is_marked
 
     def _close_early(self) -> None:
         """Run the overrides of ``close()`` at the early end of a lease, and only them.
@@ -110,9 +118,12 @@ class LeasedCursors(WrapperState):
                 self._holders.discard(holder)
                 self._end_early()
 
-    def _close_cursors(self) -> None:
+    def _close_cursors(self, connection: Any) -> None:
         """Close the cursors that are still open, and free what they use on the connection."""
         refs = [one for one in (*self._cursors, *self._holders) if isinstance(one, ref)]
+        session = getattr(connection, "session", None)
+        if session is not None and CONSTRAINT_CHECKING in self._holders:
+            session.mark = Mark("setting")
         still_open = [cursor for one in refs if (cursor := one()) is not None]
         self._forget_cursors()
         driver = self.driver_class()
@@ -153,7 +164,7 @@ class LeasedCursors(WrapperState):
         self.hold_for(CONSTRAINT_CHECKING)
         disabled = False
         try:
-            disabled = super().disable_constraint_checking()
+            disabled = self._without_mark(super().disable_constraint_checking)
         finally:
             if not disabled:
                 self.let_go(CONSTRAINT_CHECKING)
@@ -161,9 +172,17 @@ class LeasedCursors(WrapperState):
 
     def enable_constraint_checking(self) -> None:
         try:
-            super().enable_constraint_checking()
+            self._without_mark(super().enable_constraint_checking)
         finally:
             self.let_go(CONSTRAINT_CHECKING)
+
+    def _without_mark(self, method: Callable[[], Any]) -> Any:
+        """Call a method of Django whose statements Django itself undoes later."""
+        before = session.mark if (session := self._session) else None
+        result = method()
+        if (session := self._session) is not None:
+            session.mark = before
+        return result
 
 
 class PooledSchemaEditor:

@@ -11,6 +11,7 @@ from .overrides import NOT_LOOKED_FOR
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as _Base
 
+    from ...drivers.session import Session
     from ...pooling import Lease
     from ...process.database_pool import DatabasePool
     from ...process.registry import Handle
@@ -47,6 +48,9 @@ class WrapperState(_Base):
     identity_settings: tuple[str, ...] = ()
     """Keys of the settings that this backend opens connections by, besides Django's own: two
     values have two pools."""
+    own_settings: tuple[str, ...] = ()
+    """Settings of the session that this backend sends again for each lease, before a caller can
+    use the connection, in lower case: "search_path".  They do not mark the lease."""
     pool = None
     """Switches off Django's own pool, which reads the same option."""
     pooled = True
@@ -67,6 +71,8 @@ class WrapperState(_Base):
         """Whether the server refused a write during this lease."""
         self._holds_per_transaction = False
         """Whether ``hold`` is "transaction", so that leases end early."""
+        self._keeps_marked = False
+        """Whether a lease whose user changed the session does not end early."""
         self._can_resume = False
         """Whether a lease ended early and nothing else has happened since."""
         self._begins_late = False
@@ -81,6 +87,12 @@ class WrapperState(_Base):
         self._cursors: set[ref[Any]] = set()
         """Weak references to all other open cursors."""
 
+    @property
+    def _session(self) -> Session | None:
+        """What the user of the current connection has sent, if the pool must know."""
+        session: Session | None = getattr(self.connection, "session", None)
+        return session
+
     if TYPE_CHECKING:
         # Attributes of Django that its stubs leave out.
         _thread_ident: int
@@ -90,3 +102,4 @@ class WrapperState(_Base):
         def database_pool(self) -> DatabasePool | None: ...
         def _give_back(self, lease: Lease) -> None: ...
         def _resume(self) -> bool: ...
+        def _wait_for_lease(self, pool: DatabasePool, began: float) -> Lease: ...

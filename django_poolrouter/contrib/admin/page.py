@@ -58,6 +58,8 @@ LABELS = {
     "recycled": _("Recycled"),
     "cleared": _("Cleared"),
     "leaks": _("Leaks"),
+    "resets": _("Sessions cleared"),
+    "marked": _("Marked leases"),
 }
 PROCESS_FIGURES = (
     *("in_use", "idle", "max", "waiting", "oldest_wait_s", "oldest_use_s"),

@@ -21,9 +21,10 @@ from typing import Any
 from ...pooling import PoolStatus
 from ...pooling.counters import COUNTERS, add
 from ...pooling.histogram import WAIT_BUCKETS
+from ...sql.marks import MARKS
 from . import files, layout
 
-VERSION = 1
+VERSION = 2
 SUFFIX = ".retired"
 
 
@@ -122,14 +123,18 @@ def _status(figures: Any) -> PoolStatus:
     if not isinstance(figures, dict) or not figures.keys() >= {"processes", *COUNTERS}:
         raise ValueError("not the counters of a pool")
     numbers = {name: figures[name] for name in COUNTERS}
-    buckets = numbers.pop("wait_buckets")
-    if not isinstance(buckets, list) or len(buckets) != WAIT_BUCKETS:
-        raise ValueError("not a histogram of waits")
-    return replace(
-        PoolStatus.unopened(),
-        **{name: _number(value) for name, value in numbers.items()},
-        wait_buckets=tuple(map(_number, buckets)),
-    )
+    rows = {"wait_buckets": WAIT_BUCKETS, "marks": len(MARKS)}
+    lists: dict[str, Any] = {
+        name: _numbers(numbers.pop(name), length) for name, length in rows.items()
+    }
+    single = {name: _number(value) for name, value in numbers.items()}
+    return replace(PoolStatus.unopened(), **single, **lists)
+
+
+def _numbers(values: Any, length: int) -> tuple[Any, ...]:
+    if not isinstance(values, list) or len(values) != length:
+        raise ValueError(f"not a list of {length} counts")
+    return tuple(map(_number, values))
 
 
 def _number(value: Any) -> Any:

@@ -18,11 +18,12 @@ from ...routing import NotAsked, Role, ServerFailed
 from ...routing.lag import at_one_look
 from ..report import collect
 from .budget import Budget, budgets
+from .marks import advise_on_marks
 from .sizing import Use, advise, observe
 
 if TYPE_CHECKING:
     from ...drivers.facts import ServerFacts
-    from ...pooling import PoolConfig
+    from ...pooling import PoolConfig, PoolStatus
     from ...process.database_pool import DatabasePool, ServerConnector
 
 # Seconds for all questions to one database.
@@ -51,7 +52,7 @@ class Inspection:
     warnings: tuple[str, ...] = ()
     """Likely problems, a sentence each."""
     advice: tuple[str, ...] = ()
-    """Advice on the pool's size, from its observed use."""
+    """Advice on the pool's size and on session state, from the observed use."""
     error: str | None = None
 
     @property
@@ -72,7 +73,9 @@ def inspect(
         seconds: how long to watch the use of the pools, for advice; 0 for no advice.
 
     """
-    count = processes or max(1, sum(1 for process in collect().processes if process.pools))
+    report = collect()
+    count = processes or max(1, sum(1 for process in report.processes if process.pools))
+    statuses = {pool.alias: pool.status for pool in report.pools}
     use = observe(seconds) if seconds else {}
     wanted = [name for name in pools if alias is None or _is_needed_for(name, alias)]
     # Primaries first.  If a replica answered before its primary, then writes between the two
@@ -81,7 +84,7 @@ def inspect(
     asked = {name: _inspect_one(name) for name in primaries_first}
     facts = {name: found for name, (_, found) in asked.items() if found is not None}
     return [
-        _judge(asked[name][0], facts, count, use.get(name))
+        _judge(asked[name][0], facts, count, use.get(name), statuses.get(name))
         for name in wanted
         if alias in (None, name)
     ]
@@ -184,7 +187,11 @@ def _measure(
 
 
 def _judge(
-    inspection: Inspection, facts: Mapping[str, ServerFacts], processes: int, use: Use | None
+    inspection: Inspection,
+    facts: Mapping[str, ServerFacts],
+    processes: int,
+    use: Use | None,
+    status: PoolStatus | None,
 ) -> Inspection:
     alias = inspection.alias
     if alias not in facts:
@@ -192,15 +199,22 @@ def _judge(
     cluster = registry.topology.by_alias.get(alias)
     primary = facts.get(cluster.primary) if cluster else None
     limits = budgets(alias, facts, processes)
-    config = pools[alias].config
     return replace(
         inspection,
         error=_fault(inspection),
         lag_s=_lag(facts[alias], primary) if inspection.role == "replica" else None,
         budgets=tuple(limits),
         warnings=tuple(_warnings(inspection, facts[alias], limits)),
-        advice=tuple(advise(use, config)) if use and config else (),
+        advice=tuple(_advice(pools[alias], use, status)),
     )
+
+
+def _advice(pool: DatabasePool, use: Use | None, status: PoolStatus | None) -> Iterator[str]:
+    if pool.config is not None and pool.connector is not None:
+        if use is not None:
+            yield from advise(use, pool.config)
+        tells_session = pool.connector.tells_session
+        yield from advise_on_marks(status, pool.config, tells_session=tells_session)
 
 
 def _fault(inspection: Inspection) -> str | None:

@@ -1,0 +1,161 @@
+"""What the user of a connection has sent, as far as it changes the session.
+
+The server keeps some of it: a SET, a lock, a temporary table.  The next user must not find it.  So
+each connection has a ``Session``, and the cursors that the connection makes tell it each statement
+before they send it.  Nothing is asked of the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import CodeType, FunctionType
+from typing import Any, NamedTuple
+
+from ..sql.kinds import Kind, classify
+from ..sql.marks import Mark
+
+DOUBT = Mark("doubt")
+# Methods of a driver's cursors that take a statement first.
+STATEMENTS = ("execute", "executemany", "executescript", "stream", "copy")
+
+Reported = tuple[Any, ...]
+
+
+class Sent(NamedTuple):
+    """A statement or call that may have changed a session, with its parameters."""
+
+    what: object
+    parameters: object
+
+
+class Session:
+    """What one connection's user has sent; the holder of the lease owns it.
+
+    Receivers of ``connection_created`` run at each checkout.  What they send is compared with what
+    they sent at the last checkout of the same connection: if it is the same, it changes nothing.
+
+    Args:
+        vendor: Django's name of the vendor, which says how to read a statement.
+        own_settings: settings that the backend sends again for each lease.
+        reported: what the server reported about the session after opening it.
+
+    """
+
+    __slots__ = ("_greeting", "_heard", "_own_settings", "_vendor", "held", "mark", "reported")
+
+    def __init__(
+        self, vendor: str, own_settings: frozenset[str], reported: Reported = ()
+    ) -> None:
+        self._vendor = vendor
+        self._own_settings = own_settings
+        self._heard: list[Sent] | None = None
+        self.held = 0
+        """How many cursors are open that outlive a transaction."""
+        self.renew(reported)
+
+    def renew(self, reported: Reported = ()) -> None:
+        """Note that the session is as if just opened."""
+        self.mark: Mark | None = None
+        self.reported = reported
+        self.held = 0
+        self._greeting: list[Sent] | None = None
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether the user has changed the session, as far as the statements tell."""
+        return self.mark is not None or bool(self.held)
+
+    # -- what the user sends ----------------------------------------------------------------
+
+    def note(self, statement: object, parameters: object = None) -> Kind:
+        """Note a statement before it is sent; return what its text says."""
+        kind = classify(statement, self._vendor)
+        mark = kind.mark
+        if mark is not None and not (mark.setting and mark.setting in self._own_settings):
+            self._note(mark, statement, parameters)
+        return kind
+
+    def note_call(self, mark: Mark, name: str, *parameters: object) -> None:
+        """Note the call of a method that changes the session."""
+        self._note(mark, name, parameters)
+
+    def _note(self, mark: Mark, what: object, parameters: object) -> None:
+        if self._heard is not None:
+            self._heard.append(Sent(what, _frozen(parameters)))
+        elif self.mark is None:
+            self.mark = mark
+
+    # -- what receivers send ------------------------------------------------------------------
+
+    def begin_greeting(self) -> None:
+        """Collect what the receivers of ``connection_created`` send from now on."""
+        self._heard = []
+
+    def break_greeting(self) -> None:
+        """Note that a receiver failed, so that nothing is known about what they sent."""
+        heard, self._heard = self._heard, None
+        if heard:
+            self.mark = DOUBT
+
+    def end_greeting(self, reported: Callable[[], Reported]) -> bool:
+        """Return whether the session now has what its receivers sent, and nothing else.
+
+        Args:
+            reported: returns what the server reports about the session.
+
+        """
+        heard, self._heard = self._heard or [], None
+        if self._greeting is None:
+            self._greeting = heard
+            if heard:
+                self.reported = reported()
+            return True
+        try:
+            return bool(heard == self._greeting)
+        except Exception:  # parameters that cannot be compared
+            return False
+
+
+def _frozen(parameters: object) -> object:
+    """Return a copy of parameters that can be compared with those of another call.
+
+    A receiver makes its functions each time it runs.  Two of them are the same if they have the
+    same code and the same values.
+    """
+    if isinstance(parameters, Mapping):
+        return {name: _frozen(value) for name, value in parameters.items()}
+    if isinstance(parameters, list | tuple):
+        return [_frozen(value) for value in parameters]
+    if isinstance(parameters, FunctionType):
+        code: CodeType = parameters.__code__
+        cells = [cell.cell_contents for cell in parameters.__closure__ or ()]
+        return [code, cells, parameters.__defaults__, parameters.__kwdefaults__]
+    return parameters
+
+
+@lru_cache(maxsize=64)
+def watched(kind: Any) -> Any:
+    """Return a subclass of a driver's cursor class that tells the session each statement."""
+    if not isinstance(kind, type) or hasattr(kind, "tells_session"):
+        return kind
+    methods = {name: _telling(kind, name) for name in STATEMENTS if hasattr(kind, name)}
+    names = {"__module__": kind.__module__, "__doc__": kind.__doc__, "tells_session": True}
+    return type(kind.__name__, (kind,), {**names, **methods})
+
+
+def _telling(kind: Any, name: str) -> Callable[..., Any]:
+    def call(self: Any, statement: Any, *args: Any, **kwargs: Any) -> Any:
+        tell(self.connection, statement, args or kwargs)
+        # Looked up at each call, because tools replace these methods.
+        return getattr(kind, name)(self, statement, *args, **kwargs)
+
+    call.__name__ = name
+    return call
+
+
+def tell(connection: Any, statement: object, parameters: object) -> None:
+    """Tell the session of a connection a statement, if it has one."""
+    session = getattr(connection, "session", None)
+    if session is not None:
+        session.note(statement, parameters)
