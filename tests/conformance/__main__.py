@@ -2,7 +2,8 @@
 
 For each vendor the stock engine runs first (its result is kept in --work), then ours on
 the same labels, each on a fresh server.  Exits with 1 if a test fails or is skipped on ours
-that passes on the stock engine, but for those in EXPECTED.
+that passes on the stock engine, but for those in EXPECTED.  With one process it also counts which
+statements marked the leases of our pools.
 
 Some tests need a PostgreSQL with ICU collations, which the wheel's has not: name one with
 POOLROUTER_PG_BIN=/usr/lib/postgresql/15/bin, say.
@@ -81,13 +82,14 @@ def compare(tree: Path, vendor: str, options: argparse.Namespace) -> dict[str, A
         label for label in LABELS if label != "postgres_tests" or vendor == "postgresql"
     ]
     stock = _stock(tree, vendor, labels, options)
-    pool = {} if options.hold == "request" else {"OPTIONS": {"pool": {"hold": options.hold}}}
+    pool = {"OPTIONS": {"pool": {"hold": options.hold}}}
     ours = run(tree, vendor, {"ENGINE": OURS[vendor], **pool}, labels, options)
     bad = set(stock["failed"])
     return {
         "run": f"{tree.name}, {vendor}, {options.parallel} process(es)",
         "stock": _counts(stock),
         "ours": _counts(ours),
+        "marks": dict(sorted(ours["marks"].items(), key=lambda pair: -pair[1])),
         "expected": {
             name: EXPECTED[_test(name)] for name in ours["failed"] if _test(name) in EXPECTED
         },

@@ -37,7 +37,38 @@ TEST_RUNNER = "suite_runner.Runner"
 """
 RUNNER = """\
 import json, os, re
+from collections import Counter
+from django.conf import settings
 from django.test.runner import DiscoverRunner
+
+marks = Counter()
+
+def count_marks():
+    "Count what marks the leases, by the first words of the statement; and all leases."
+    from django_poolrouter.drivers.session import Session
+    from django_poolrouter.pooling.grants import PoolState
+    from django_poolrouter.pooling.pool import Pool
+
+    def note(self, mark, what, parameters):
+        if self._heard is None and self.mark is None:
+            words = re.split("[^A-Za-z0-9_ ]", str(what).strip())[0].split()
+            marks[f"{mark.kind}: {' '.join(words[:3])}"] += 1
+        original(self, mark, what, parameters)
+
+    def note_reset(self, mark):
+        marks["leases marked" if mark else "sessions cleared otherwise"] += 1
+        reset(self, mark)
+
+    def checkin(self, lease, *, broken=False):
+        marks["leases"] += 1
+        back(self, lease, broken=broken)
+
+    original, Session._note = Session._note, note
+    reset, PoolState.note_reset = PoolState.note_reset, note_reset
+    back, Pool.checkin = Pool.checkin, checkin
+
+if settings.DATABASES["default"]["ENGINE"].startswith("django_poolrouter"):
+    count_marks()
 
 class Runner(DiscoverRunner):
     def suite_result(self, suite, result, **kwargs):
@@ -49,6 +80,7 @@ class Runner(DiscoverRunner):
                 "failed": ids(result.failures) + ids(result.errors)
                     + sorted(name(test) for test in result.unexpectedSuccesses),
                 "skipped": ids(result.skipped),
+                "marks": marks,
             }, stream)
         return super().suite_result(suite, result, **kwargs)
 """
@@ -136,5 +168,8 @@ def _write_settings(folder: Path, entry: dict[str, Any], account: dict[str, Any]
         if account:
             databases[alias]["NAME"] = account["NAME"] or f"django_{alias}"
             databases[alias]["TEST"] = {"NAME": f"test_{alias}"}
+        else:  # a database in memory has no pool
+            databases[alias]["NAME"] = str(folder / f"{alias}.sqlite3")
+            databases[alias]["TEST"] = {"NAME": str(folder / f"test_{alias}.sqlite3")}
     (folder / "suite_settings.py").write_text(SETTINGS.format(databases=databases))
     (folder / "suite_runner.py").write_text(RUNNER)

@@ -24,7 +24,8 @@ DEFAULTS = {
     "max_waiting": 0,
     "ping_after": 1.0,
     "ping_timeout": 2.0,
-    "reset": "rollback",
+    "reset": "auto",
+    "configure": None,
     "hold": "request",
     "leak_after": None,
 }
@@ -210,7 +211,7 @@ def test_unknown_option__names_the_nearest(wrong: str, right: str) -> None:
 
 def test_option_like_no_other__lists_the_known_ones() -> None:
     problem = only_problem({"xyz": 1})
-    assert problem.startswith("pool['xyz']: unknown option. Known: hold, leak_after, max_")
+    assert problem.startswith("pool['xyz']: unknown option. Known: configure, hold, leak_after,")
 
 
 def test_key_that_is_no_string__is_an_unknown_option() -> None:
@@ -292,10 +293,18 @@ def test_reset__is_a_word_a_dotted_path_or_a_callable() -> None:
     assert parse({"reset": len}).reset is len
 
 
+def test_configure__is_a_callable_or_its_path() -> None:
+    assert parse({"configure": "shop.database.prepare"}).configure == "shop.database.prepare"
+    assert parse({"configure": len}).configure is len
+    for value in ("prepare", 5, True):
+        problem = only_problem({"configure": value})
+        assert problem.startswith("pool['configure']: must be a callable or its dotted path")
+
+
 @pytest.mark.parametrize("value", ["sesion", 5, None, True])
 def test_reset__is_nothing_else(value: Any) -> None:
     problem = only_problem({"reset": value})
-    assert problem.startswith("pool['reset']: must be one of 'rollback', 'session', or a callable")
+    assert problem.startswith("pool['reset']: must be one of 'auto', 'rollback', 'session', or a callable")
     assert ("Did you mean 'session'?" in problem) == (value == "sesion")
 
 
