@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -159,15 +159,16 @@ class Driver:
         """Roll back any open transaction; raises if that fails."""
         connection.rollback()
 
-    def mark_of(self, connection: Any) -> Mark | None:
-        """Return why the session must be cleared, as far as the connection knows; asks no server.
+    def end_lease(self, connection: Any) -> Mark | None:
+        """Return what the user has left in the session, if anything; asks no server.
 
         A connection of an unknown class tells nothing, so it may have been changed.
         """
         session: Session | None = getattr(connection, "session", None)
-        if session is None:
-            return DOUBT
-        return session.mark or (Mark("cursor") if session.held else None)
+        return DOUBT if session is None else session.end_lease()
+
+    def reset_settings(self, connection: Any, names: Iterable[str]) -> None:
+        """Reset single settings of the session, if a rollback would bring back their values."""
 
     def reported(self, connection: Any) -> Reported:
         """Return what the server last reported about the session; asks no server."""

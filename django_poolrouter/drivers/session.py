@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ..sql.kinds import Kind, classify
 from ..sql.marks import Mark
 
-DOUBT = Mark("doubt")
+DOUBT, HELD = Mark("doubt"), Mark("cursor")
 # Methods of a driver's cursors that take a statement first.
 STATEMENTS = ("execute", "executemany", "executescript", "stream", "copy")
 
@@ -42,13 +42,14 @@ class Session:
 
     """
 
-    __slots__ = ("_greeting", "_heard", "_own_settings", "_vendor", "held", "mark", "reported")
+    __slots__ = (
+        *("_greeting", "_heard", "_own_left", "_own_sent", "_vendor"),
+        *("held", "mark", "own_settings", "reported"),
+    )
 
-    def __init__(
-        self, vendor: str, own_settings: frozenset[str], reported: Reported = ()
-    ) -> None:
+    def __init__(self, vendor: str, own_settings: frozenset[str], reported: Reported = ()) -> None:
         self._vendor = vendor
-        self._own_settings = own_settings
+        self.own_settings = own_settings
         self._heard: list[Sent] | None = None
         self.held = 0
         """How many cursors are open that outlive a transaction."""
@@ -59,6 +60,7 @@ class Session:
         self.mark: Mark | None = None
         self.reported = reported
         self.held = 0
+        self._own_sent = self._own_left = False
         self._greeting: list[Sent] | None = None
 
     @property
@@ -66,14 +68,38 @@ class Session:
         """Whether the user has changed the session, as far as the statements tell."""
         return self.mark is not None or bool(self.held)
 
+    @property
+    def is_neutral(self) -> bool:
+        """Whether a user finds nothing that another one needed, receivers and backend included."""
+        return not (self.is_marked or self._greeting or self._own_left)
+
+    def end_lease(self) -> Mark | None:
+        """Return what the user has left in the session, if anything."""
+        if self._own_sent:
+            self._own_sent, self._own_left = False, True
+        return self.mark or (HELD if self.held else None)
+
+    def needs_own_settings(self) -> bool:
+        """Tell whether the backend's own settings are still those of an earlier lease.
+
+        A transaction must not begin then.  Its rollback would undo what the backend sends in it,
+        and bring back the settings of another user.  Call this when one begins.
+        """
+        needs = self._own_left and not self._own_sent
+        self._own_left = False
+        return needs
+
     # -- what the user sends ----------------------------------------------------------------
 
     def note(self, statement: object, parameters: object = None) -> Kind:
         """Note a statement before it is sent; return what its text says."""
         kind = classify(statement, self._vendor)
         mark = kind.mark
-        if mark is not None and not (mark.setting and mark.setting in self._own_settings):
-            self._note(mark, statement, parameters)
+        if mark is not None:
+            if mark.setting and mark.setting in self.own_settings:
+                self._own_sent = True
+            else:
+                self._note(mark, statement, parameters)
         return kind
 
     def note_call(self, mark: Mark, name: str, *parameters: object) -> None:

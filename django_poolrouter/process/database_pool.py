@@ -165,12 +165,19 @@ class DatabasePool:
 
         """
         refuse_coroutines()
-        with self.lend(timeout) as raw:
+        with self.lend(timeout, neutral=True) as raw:
             yield raw
 
     @contextmanager
-    def lend(self, timeout: float | None = None) -> Iterator[Any]:
-        """Lend a connection as ``connection`` does, in a coroutine too: for short questions."""
+    def lend(self, timeout: float | None = None, *, neutral: bool = False) -> Iterator[Any]:
+        """Lend a connection as ``connection`` does, in a coroutine too: for short questions.
+
+        Args:
+            timeout: longest wait in seconds; ``pool_timeout`` by default.
+            neutral: whether the session must be without what receivers and the backend sent for
+                another user.  A wrapper has them send it again, but here they do not run.
+
+        """
         if not self.is_pooled:
             with self._borrowed() as wrapper:
                 autocommit = wrapper.get_autocommit()
@@ -182,11 +189,26 @@ class DatabasePool:
                             wrapper.rollback()
             return
         with connections[self.alias].wrap_database_errors:
-            lease = self.checkout(timeout)
+            lease = self._checkout_neutral(timeout) if neutral else self.checkout(timeout)
         try:
             yield lease.connection
         finally:
             lease.pool.checkin(lease)
+
+    def _checkout_neutral(self, timeout: float | None) -> Lease:
+        while True:
+            lease = self.checkout(timeout)
+            session = getattr(lease.connection, "session", None)
+            is_broken = False
+            try:
+                if session is None or session.is_neutral or lease.pool.renew(lease):
+                    return lease
+            except Exception:
+                is_broken = True
+            except BaseException:
+                lease.pool.checkin(lease, broken=True)
+                raise
+            lease.pool.checkin(lease, broken=is_broken)
 
     @contextmanager
     def session(self) -> Iterator[BaseDatabaseWrapper]:

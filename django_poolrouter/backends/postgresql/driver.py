@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from psycopg import Error
@@ -181,8 +181,8 @@ class PsycopgDriver(Driver):
         if getattr(connection, "changed", False):
             connection.restore()
 
-    def mark_of(self, connection: Any) -> Mark | None:
-        mark = super().mark_of(connection)
+    def end_lease(self, connection: Any) -> Mark | None:
+        mark = super().end_lease(connection)
         if mark is None and self.reported(connection) != connection.session.reported:
             # A function changed it, or libpq was used past psycopg.
             return Mark("setting")
@@ -190,6 +190,10 @@ class PsycopgDriver(Driver):
 
     def reported(self, connection: Any) -> Reported:
         return tuple(map(connection.pgconn.parameter_status, REPORTED))
+
+    def reset_settings(self, connection: Any, names: Iterable[str]) -> None:
+        for name in names:
+            connection.execute(f"RESET {name}", prepare=False)
 
     def reset_session(self, connection: Any, parameters: Callable[[], dict[str, Any]]) -> None:
         # Prepared, the statement would deallocate itself, and its next run would fail.

@@ -134,14 +134,14 @@ class DjangoConnector:
 
     def _choose_reset(self, how: str | Callable[[Any], object]) -> Callable[[Any], str | None]:
         rollback = self._driver.rollback
-        mark_of = self._driver.mark_of
+        end_lease = self._driver.end_lease
         if how == "rollback" or (how == "auto" and not self._driver.tells_session):
             return rollback
         custom = None if how in ("auto", "session") else conf.load(how, "reset")
 
         def reset_if_marked(connection: Any) -> str | None:
             rollback(connection)
-            mark = mark_of(connection)
+            mark = end_lease(connection)
             if mark is None:
                 return None
             self.renew(connection, mark.kind)
@@ -150,7 +150,7 @@ class DjangoConnector:
         def reset_always(connection: Any) -> str | None:
             self._driver.require_socket(connection)
             rollback(connection)
-            mark = mark_of(connection)
+            mark = end_lease(connection)
             kind = mark.kind if mark else ""
             if custom is None:
                 self.renew(connection, kind)

@@ -140,6 +140,8 @@ class LeasedCursors(WrapperState):
         self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False
     ) -> None:
         force = force_begin_transaction_with_broken_autocommit
+        if not autocommit and self.own_settings:
+            self._forget_own_settings()
         if autocommit or not self._holds_per_transaction:
             super().set_autocommit(autocommit, force)
             return
@@ -149,6 +151,13 @@ class LeasedCursors(WrapperState):
         finally:
             self._busy -= 1
             self._end_early()
+
+    def _forget_own_settings(self) -> None:
+        """Forget what this backend sent for an earlier lease, before a transaction begins."""
+        session = self._session
+        if session is not None and session.needs_own_settings():
+            with self.wrap_database_errors:
+                self.driver_class().reset_settings(self.connection, self.own_settings)
 
     def _set_autocommit(self, autocommit: bool) -> None:
         try:

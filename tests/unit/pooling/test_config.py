@@ -304,7 +304,9 @@ def test_configure__is_a_callable_or_its_path() -> None:
 @pytest.mark.parametrize("value", ["sesion", 5, None, True])
 def test_reset__is_nothing_else(value: Any) -> None:
     problem = only_problem({"reset": value})
-    assert problem.startswith("pool['reset']: must be one of 'auto', 'rollback', 'session', or a callable")
+    assert problem.startswith(
+        "pool['reset']: must be one of 'auto', 'rollback', 'session', or a callable"
+    )
     assert ("Did you mean 'session'?" in problem) == (value == "sesion")
 
 

@@ -6,4 +6,4 @@ from django_poolrouter.backends.mixin import PooledDatabaseWrapper
 
 
 class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
-    pass
+    own_settings = ("search_path",)
