@@ -5,7 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from benchmarks import contention, hold, pool_alone, routing, spike, status, through_django
+from benchmarks import (
+    contention,
+    hold,
+    pool_alone,
+    routing,
+    session_state,
+    spike,
+    status,
+    through_django,
+)
 from tests.servers import MariadbCluster, PostgresqlCluster
 
 
@@ -14,6 +23,7 @@ def main() -> int:
     missed += show("The pool alone", pool_alone.lines())
     missed += show("A spike", spike.lines())
     missed += show("The router", routing.lines())
+    missed += show("Session state, SQLite", session_state.lines("sqlite3", {}))
     for vendor, cluster in (
         ("postgresql", PostgresqlCluster(replicas=0)),
         ("mariadb", MariadbCluster(replicas=0)),
@@ -25,6 +35,8 @@ def main() -> int:
             missed += show(f"Contention, {vendor}", contention.lines(vendor, server))
             missed += show(f"Status, {vendor}", status.lines(vendor, server))
             missed += show(f"200 threads, {vendor}", hold.lines(vendor, server))
+            engine = {"mariadb": "mysql"}.get(vendor, vendor)
+            missed += show(f"Session state, {vendor}", session_state.lines(engine, server))
     return 1 if missed else 0
 
 

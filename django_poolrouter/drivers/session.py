@@ -172,16 +172,11 @@ def watched(kind: Any) -> Any:
 
 def _telling(kind: Any, name: str) -> Callable[..., Any]:
     def call(self: Any, statement: Any, *args: Any, **kwargs: Any) -> Any:
-        tell(self.connection, statement, args or kwargs)
+        session = self.connection.session
+        if session is not None:
+            session.note(statement, args or kwargs)
         # Looked up at each call, because tools replace these methods.
         return getattr(kind, name)(self, statement, *args, **kwargs)
 
     call.__name__ = name
     return call
-
-
-def tell(connection: Any, statement: object, parameters: object) -> None:
-    """Tell the session of a connection a statement, if it has one."""
-    session = getattr(connection, "session", None)
-    if session is not None:
-        session.note(statement, parameters)
