@@ -120,10 +120,12 @@ def _seen(alias: str) -> Callable[[], object]:
 
 def _new(alias: str) -> Callable[[], object]:
     """Return a statement whose text is another one each time."""
+    from django.db.models import Value
+
     _seen(alias)
     numbers = itertools.count()
     rows = _Book[0].objects.using(alias)
-    return lambda: list(rows.extra(select={f"n{next(numbers)}": "1"}).filter(title="one"))
+    return lambda: list(rows.annotate(**{f"n{next(numbers)}": Value(1)}).filter(title="one"))
 
 
 def _request(alias: str) -> Callable[[], object]:
