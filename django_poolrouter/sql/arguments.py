@@ -98,13 +98,14 @@ def mysql_setting(tokens: Sequence[str]) -> str:
     if len(parts) > 1:
         return ""
     rest = [unquoted(token) for token in parts[0]]
-    if rest[0] == "@@":
+    if rest[:1] == ["@@"]:
         rest = rest[1:]
         if rest[:1] in (["session"], ["local"]) and rest[1:2] == ["."]:
             rest = rest[2:]
-    elif rest[0] in ("session", "local") and rest[1:2] not in (["="], [":"]):
+    elif rest[:1] in (["session"], ["local"]) and rest[1:2] not in (["="], [":"]):
         rest = rest[1:]
     is_assigned = rest[1:2] == ["="] or rest[1:3] == [":", "="]
+    is_assigned = is_assigned and rest[0] != "password"
     return rest[0] if is_assigned else ""
 
 

@@ -176,7 +176,8 @@ class _Reader:
                 words = _ALWAYS_TELLING.union(self.marks.words if self.marks else ())
                 if not kind.is_write:
                     words |= writes.WRITING_WORDS | self.writes.words
-                yield word.split()[0], (kind, words.union(f'"{each}"' for each in words))
+                quoted = (f"{left}{each}{right}" for each in words for left, right in _QUOTES)
+                yield word.split()[0], (kind, words.union(quoted))
 
 
 _NOTHING = Kind(
@@ -194,6 +195,7 @@ _PLAIN = (
     *("select", "with", "values", "insert", "update", "delete"),
     *("savepoint", "release savepoint"),
 )
+_QUOTES = ('""', "``", "[]")
 _ALWAYS_TELLING = frozenset({"set_config", "pg_settings", "lock", "export", "execute"})
 
 
