@@ -19,6 +19,9 @@ _PHRASES = {
 }
 _ASSIGNS = ("=", "to")
 
+# In tokens.  Calls within calls would otherwise take a time that grows with their square.
+_LONGEST_CALL = 100
+
 # A PRAGMA with an argument that only asks, or works on the file.
 ASKING_PRAGMAS = words(
     "foreign_key_check foreign_key_list incremental_vacuum index_info index_list index_xinfo"
@@ -72,10 +75,10 @@ def _setting_of(arguments: Sequence[Sequence[str]]) -> str:
 
 
 def _arguments(tokens: Sequence[str], place: int) -> Iterator[list[str]]:
-    """Yield the arguments in the parentheses that open at this place."""
+    """Yield the arguments in the parentheses that open at this place, up to `_LONGEST_CALL`."""
     argument: list[str] = []
     depth = 0
-    for token in itertools.islice(tokens, place, None):
+    for token in itertools.islice(tokens, place, place + _LONGEST_CALL):
         depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(token, 0)
         if depth == 0 or (depth == 1 and token == ","):
             yield argument

@@ -109,11 +109,14 @@ class _Reader:
         text = sql.lower()
         if lexer.END in text:
             return self.doubt(text, "it holds a NUL")
+        return self._glance(text) or self._look_closely(text)
+
+    def _glance(self, text: str) -> Kind | None:
+        """Return the kind of a plain statement, as nearly all of Django's are, or None."""
         outline = self.lexer.outline(text)
-        plain = self._plain.get(outline[0])
-        if plain is not None and outline[-1] and plain[1].isdisjoint(outline):
-            return plain[0]
-        return self._look_closely(text)
+        kind, telling = self._plain.get(outline[0], _NOT_PLAIN)
+        is_all = outline[-1] and text.lstrip(_OPENING).startswith(outline[0])
+        return kind if is_all and telling.isdisjoint(outline) else None
 
     def doubt(self, text: str, why: str) -> Kind:
         """Return the kind of a text in lower case that may do anything."""
@@ -195,7 +198,10 @@ _PLAIN = (
     *("select", "with", "values", "insert", "update", "delete"),
     *("savepoint", "release savepoint"),
 )
-_QUOTES = ('""', "``", "[]")
+_NOT_PLAIN: tuple[None, frozenset[str]] = (None, frozenset())
+# What may stand before the first word of a statement.
+_OPENING = " \t\n\r\f\v("
+_QUOTES = (('"', '"'), ("`", "`"), ("[", "]"))
 _ALWAYS_TELLING = frozenset({"set_config", "pg_settings", "lock", "export", "execute"})
 
 

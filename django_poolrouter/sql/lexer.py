@@ -54,7 +54,7 @@ def _line(opening: str, end: str = r"\n", stops: str = r"\n") -> str:
 
 
 def _cautious_line(opening: str) -> str:
-    r"""Return the same for servers of which it is not known whether ``\r`` ends a line."""
+    r"""Return such a pattern for servers that may or may not end a line at ``\r``."""
     return _line(opening, r"\r?\n", r"\r\n")
 
 
@@ -73,11 +73,11 @@ class Lexer:
         strings: patterns of literals.
         names: patterns of quoted names.  A double quote may also begin a literal on MySQL.
         comments: patterns of comments.
-        marks: single characters that are tokens, for a character class.
-        parameters: patterns of parameters, and of what else says nothing.
+        signs: single characters that are tokens, for a character class.
+        parameters: patterns of parameters, and of other tokens that no rule needs.
         code_comment: a pattern for the opening of a comment that the server runs.
         not_a_word: a pattern that a word must not begin with.
-        telling_name: how the text of a quoted name begins that is a word nevertheless.
+        telling_name: how a quoted name begins if it counts as a word.
         minus: a pattern for a minus sign that begins no comment.
 
     """
@@ -85,7 +85,7 @@ class Lexer:
     strings: tuple[str, ...]
     names: tuple[str, ...]
     comments: tuple[str, ...]
-    marks: str
+    signs: str
     parameters: tuple[str, ...] = ()
     code_comment: str = ""
     not_a_word: str = ""
@@ -98,21 +98,21 @@ class Lexer:
     def __post_init__(self) -> None:
         gaps = (f"{_BLANK}++", *self.comments, _PERCENT)
         word = rf"(?!{self.not_a_word}){_WORD}" if self.not_a_word else _WORD
-        signs = (self.minus, r"/(?!\*)")
+        operators = (self.minus, r"/(?!\*)")
         values = (_NUMBER, _PLACEHOLDER, *self.parameters)
-        tokens = (*self.strings, word, *self.names, *values, f"[{self.marks};]", *signs)
+        tokens = (*self.strings, word, *self.names, *values, f"[{self.signs};]", *operators)
         if self.code_comment:
             tokens += (self.code_comment,)
         # The most frequent first.
-        run = rf"[ \t\n\r\f\v{self.marks.replace('@', '')}]++"
+        run = rf"[ \t\n\r\f\v{self.signs.replace('@', '')}]++"
         names = map(self._plain_name, self.names)
-        skipped = (*names, run, _ROW_LOCK, *values, *self.strings, *signs, *gaps[1:])
+        skipped = (*names, run, _ROW_LOCK, *values, *self.strings, *operators, *gaps[1:])
         object.__setattr__(self, "_gaps", re.compile(_any(*gaps) + "*+", re.DOTALL))
         object.__setattr__(self, "_tokens", _compile(gaps, tokens))
         object.__setattr__(self, "_outline", _compile(skipped, (word, *self.names)))
 
     def _plain_name(self, name: str) -> str:
-        """Return a pattern for quoted names that are no words.
+        """Return a pattern for quoted names that do not count as words.
 
         A name before a parenthesis or a comment may be the name of a function.
         """
@@ -174,7 +174,7 @@ POSTGRESQL = Lexer(
     strings=(_either("'"), "e" + _quoted("'", r"\\.")),
     names=(_quoted('"'),),
     comments=(_line("--", r"[\n\r]", r"\n\r"), _block(nests=True)),
-    marks=r"(),.=<>+*!~^&|?\[\]#@:",
+    signs=r"(),.=<>+*!~^&|?\[\]#@:",
     parameters=(r"\$[0-9]++",),
     not_a_word='u&"',
     telling_name="pg_",
@@ -187,7 +187,7 @@ MYSQL = Lexer(
         _line(r"--(?=[\0-\x20\x7f])"),
         _block(r"/\*(?!m?!)"),
     ),
-    marks=r"(),.=<>+*!~^&|?@:",
+    signs=r"(),.=<>+*!~^&|?@:",
     parameters=("@@",),
     code_comment=_CODE_COMMENT,
     minus=r"-(?!-[\0-\x20\x7f])",
@@ -196,14 +196,14 @@ SQLITE = Lexer(
     strings=(_quoted("'"),),
     names=(_quoted('"'), _quoted("`"), r"\[[^\]%]*+\]"),
     comments=(_line("--"), _block()),
-    marks=r"(),.=<>+*!~^&|",
+    signs=r"(),.=<>+*!~^&|",
     parameters=(_PARAMETER, _SQLITE_PARAMETER),
 )
 ORACLE = Lexer(
     strings=(_quoted("'"),),
     names=(_quoted('"'),),
     comments=(_cautious_line("--"), _block(nests=True)),
-    marks=r"(),.=<>+*!~^&|?@",
+    signs=r"(),.=<>+*!~^&|?@",
     parameters=("::", r":[a-z0-9_]++", ":="),
     not_a_word="n?q'",
 )
@@ -211,7 +211,7 @@ MICROSOFT = Lexer(
     strings=(_quoted("'"),),
     names=(_quoted('"'), rf"\[[^\]%]*+(?:(?:\]\]|{_PERCENT_IN_QUOTES})[^\]%]*+)*+\]"),
     comments=(_cautious_line("--"), _block(nests=True)),
-    marks=r"(),.=<>+*!~^&|?#:",
+    signs=r"(),.=<>+*!~^&|?#:",
     parameters=(r"@[a-z0-9_@#$]++", r"\$[a-z]++"),
 )
 # Only what all servers read alike.
@@ -219,7 +219,7 @@ GENERIC = Lexer(
     strings=(_either("'"),),
     names=(_either('"'),),
     comments=(_cautious_line(r"--(?=[\0-\x20\x7f])"), _block(r"/\*(?!m?!)", nests=True)),
-    marks=r"(),.=<>+*!~^&|?",
+    signs=r"(),.=<>+*!~^&|?",
     parameters=("::", r":[a-z0-9_]++", ":=", r"@[a-z0-9_]++", r"\$[0-9]++"),
     not_a_word="n?q'|u&\"",
 )

@@ -1,6 +1,6 @@
 """What a statement leaves in the session, by its text: one table for each vendor.
 
-The tables say nothing of what functions and procedures do.  A vendor without a table has no marks.
+The text does not tell what functions and procedures do.  A vendor without a table has no marks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MARKS = (
     "temporary",  # temporary tables and the like
     "attached",  # attached databases, loaded libraries, connections to other servers
     "cursor",  # cursors that outlive the transaction
-    "doubt",  # whatever the text does not tell
+    "doubt",  # the text does not tell
 )
 
 

@@ -23,8 +23,8 @@ class Statement:
 
     Args:
         tokens: its tokens in lower case.
-        code: the same as one line, with a blank around each token.  A literal is ``'``, and a
-            quoted name is ``"`` unless it is known by its name: a function, or ``pg_temp``.
+        code: the same as one line, with a blank around each token.  A literal is ``'``.  A quoted
+            name is ``"``, but functions, ``pg_temp`` and ``pg_settings`` keep their names.
         words: the tokens of ``code``.
         first: its first word, or an empty string if it begins with something else.
 

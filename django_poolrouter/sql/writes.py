@@ -1,7 +1,7 @@
 """Whether a statement may have changed data, by its text: one table for each vendor.
 
-The tables say nothing of what functions do.  A vendor without a table of its own has the general
-one, which asks for nothing between two statements, as on SQL Server.
+The text does not tell what functions do.  A vendor without a table of its own has the general one.
+It expects nothing between two statements, since SQL Server needs nothing there.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ GENERAL = Writes(
         " declare fetch close listen unlisten"
         " begin start commit rollback savepoint release"
     ),
-    # On SQL Server the next statement needs no semicolon, and an EXPLAIN may run it.
+    # On SQL Server no semicolon announces the next statement.  EXPLAIN may run one.
     words=words(
         "alter backup bulk call create deny drop exec execute grant kill refresh rename restore"
         " revoke truncate"

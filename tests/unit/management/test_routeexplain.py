@@ -1,4 +1,4 @@
-"""manage.py routeexplain: what it says of models, clusters and other routers."""
+"""manage.py routeexplain: what it says of models, clusters, other routers and statements."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from django_poolrouter import using_primary
+from django_poolrouter.management.commands import routeexplain
 from django_poolrouter.routing import reasons
+from django_poolrouter.sql.marks import MARKS
 from tests.unit.test_router import databases
 
 
@@ -70,3 +72,62 @@ def test_no_answer__leaves_it_to_django(use_databases: Any) -> None:
 def test_model__that_is_unknown_is_an_error(label: str) -> None:
     with pytest.raises(CommandError, match=r"Name it as app_label\.ModelName"):
         explain(label)
+
+
+WRITE = "a write: later reads of the scope go to the primary"
+READ = "a read that another server may answer"
+NEITHER = "neither a write nor a read that another server may answer"
+
+
+@pytest.mark.parametrize(
+    ("sql", "named", "why", "left"),
+    [
+        ("SELECT 'INSERT INTO t'", READ, "SELECT", "nothing"),
+        ("WITH x AS (SELECT 1) DELETE FROM t", WRITE, "WITH … DELETE", "nothing"),
+        ("PRAGMA cache_size = 5", NEITHER, "PRAGMA", "a setting (cache_size)"),
+        ("SELECT 'a", WRITE, "in doubt: a quote is not closed", "in doubt: perhaps anything"),
+        (
+            "CREATE TEMP TABLE t (a)",
+            WRITE,
+            "CREATE",
+            "a temporary table or another temporary object",
+        ),
+        ("-- nothing", NEITHER, "it holds no statement", "nothing"),
+    ],
+)
+def test_statement__is_explained(sql: str, named: str, why: str, left: str) -> None:
+    lines = [f"On sqlite it is {named}.", f"Why: {why}.", f"It leaves in the session: {left}."]
+    assert explain("--sql", sql) == lines
+
+
+def test_statement__is_read_as_the_vendor_of_the_alias_reads_it(
+    use_databases: Any, tmp_path: Path
+) -> None:
+    other = {"ENGINE": "django_poolrouter.backends.postgresql"}
+    use_databases(databases(tmp_path) | {"other": other}, DATABASE_ROUTERS=[])
+    sql = "SELECT 'a\\'"
+    assert explain("--sql", sql)[0] == f"On sqlite it is {READ}."
+    assert explain("--sql", sql, "--database", "other") == [
+        f"On postgresql it is {WRITE}.",
+        "Why: in doubt: a backslash before a quote.",
+        "It leaves in the session: in doubt: perhaps anything.",
+    ]
+
+
+def test_each_kind_of_mark__has_words() -> None:
+    assert set(routeexplain._LEFT) == set(MARKS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Name either a model or a statement"),
+        (["shop.Book", "--sql", "SELECT 1"], "Name either a model or a statement"),
+        (["shop.Book", "--database", "default"], "--database needs --sql"),
+        (["--sql", "SELECT 1", "--write"], "--write needs a model"),
+        (["--sql", "SELECT 1", "--database", "defualt"], "'defualt' not configured.*'default'"),
+    ],
+)
+def test_arguments_that_do_not_fit__are_refused(arguments: list[str], message: str) -> None:
+    with pytest.raises(CommandError, match=message):
+        explain(*arguments)

@@ -35,7 +35,7 @@ TEXTS_OF = {vendor: [row for row in TEXTS if row.vendor == vendor] for vendor in
 
 @pytest.fixture(autouse=True, scope="module")
 def _quiet() -> Iterator[None]:
-    """sqlglot logs what it can only pass on."""
+    """The parser logs what it can only pass on."""
     logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
     yield
     logging.getLogger("sqlglot").setLevel(logging.NOTSET)
