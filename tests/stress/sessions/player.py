@@ -12,13 +12,14 @@ from django.db.models import F
 
 from tests.stress.sessions.dialects import Dialect, owners
 from tests.stress.sessions.requests import Request, Step
+from tests.support.doubles import Task
 from tests.support.testapp.shop.models import Tag
 
 # Words of errors that say: another thread was in the way.
 CONFLICTS = ("database is locked", "(1213,", "(1205,")
 CLOSED = "the connection is closed"
 """After close() in a block, Django and the drivers refuse statements, each in its own words."""
-LASTING_LOCKS = ("lock(", "get_lock")
+LASTING_LOCKS = ("advisory_lock", "get_lock")
 
 
 class Boom(Exception):
@@ -67,23 +68,30 @@ class Player:
         """Return the answers to a request; raise `Conflict` if another thread was in the way."""
         if request.end != "thread":
             return self._play(request)
-        found: list[Any] = []
-        thread = threading.Thread(target=lambda: found.append(self._play(request)))
-        thread.start()
-        thread.join()
-        return found[0]
+        task = Task(self._play_apart, request)
+        answers: list[Any] = task.result()
+        return answers
+
+    def _play_apart(self, request: Request) -> list[Any]:
+        """Play a request whose thread ends, on a connection that nobody closes."""
+        try:
+            return self._play(request)
+        finally:
+            connections[self.beside].close()
 
     def _play(self, request: Request) -> list[Any]:
         self.wrapper = connections[self.alias]
+        if self._is_alone and not request.leaves_nothing:
+            self.wrapper.close()
         self.request = request
         self.answers: list[Any] = []
-        self._fails = request.fails
+        self._has_failed = False
         self._locked_by = None
         self._conflict = False
         self._names["user"] = owners(self.thread)[request.user]
         playing.player = self
         try:
-            with suppress(Boom, Error):
+            with suppress(Boom, Error, self.wrapper.Database.Error):
                 for step in request.steps:
                     self._do(step)
         finally:
@@ -92,13 +100,15 @@ class Player:
         return ["conflict"] if self._conflict else self.answers
 
     def greet(self, connection: Any) -> None:
+        fails = self.request.fails if not self._has_failed else None
+        if fails == "before":
+            raise Boom
         with connection.cursor() as cursor:
             for sql in self.dialect.greeting:
                 cursor.execute(sql)
             if self.request.greets:
                 cursor.execute(self._filled(self.dialect.logins[0]))
-        if self._fails:
-            self._fails = False
+        if fails == "after":
             raise Boom
 
     # -- steps --------------------------------------------------------------------------
@@ -109,8 +119,11 @@ class Player:
         in_block = self.wrapper.in_atomic_block
         try:
             answer = method(*step[1:])
-        except (Error, Boom) as error:
+        except (Error, self.wrapper.Database.Error, Boom) as error:
             self.answers.append([step, self._told(error)])
+            if self.request.fails and not self._has_failed:
+                self._has_failed = True  # the receiver's error is swallowed
+                return
             if isinstance(error, Boom) or (in_block and not self._swallows):
                 raise
         else:
@@ -158,7 +171,7 @@ class Player:
                     self._do(step)
                 if raised:
                     raise Boom
-        except (Error, Boom) as error:
+        except (Error, self.wrapper.Database.Error, Boom) as error:
             return self._told(error)
         finally:
             self._swallows = before
@@ -256,9 +269,17 @@ class Player:
     def _note_end(self) -> None:
         self.closes += self.wrapper.connection is not None
 
+    @property
+    def _is_alone(self) -> bool:
+        return not hasattr(self.wrapper, "database_pool")
+
     def _end(self, how: str) -> None:
         self._note_end()
-        if how == "close" or (how == "thread" and not hasattr(self.wrapper, "database_pool")):
+        if self._is_alone:
+            # After a request that leaves nothing, the connection is as good as a new one.
+            if how == "thread" or not self.request.leaves_nothing:
+                self.wrapper.close()
+        elif how == "close":
             self.wrapper.close()
         elif how == "obsolete":
             self.wrapper.close_if_unusable_or_obsolete()
@@ -269,9 +290,9 @@ class Player:
 
         The driver says good-bye and does not wait.  A lock is free a moment later.
         """
-        session, self._locked_by = self._locked_by, None
-        if session is None or hasattr(self.wrapper, "database_pool"):
+        if self._locked_by is None or not self._is_alone or self.wrapper.connection is not None:
             return
+        session, self._locked_by = self._locked_by, None
         with connections[self.beside].cursor() as cursor:
             while True:
                 cursor.execute(self.dialect.gone, [session])

@@ -42,7 +42,8 @@ class Request:
         kind: one of `KINDS`.
         user: which user of the thread it is.
         greets: whether a receiver tells the session who the user is.
-        fails: whether a receiver raises when the request first connects.
+        fails: whether a receiver raises when the request first connects, ``"before"`` or
+            ``"after"`` it sends something, and the request goes on.
         steps: what the view does.
         end: how the request ends.
 
@@ -51,9 +52,14 @@ class Request:
     kind: str
     user: int
     greets: bool
-    fails: bool
+    fails: str | None
     end: str
     steps: list[Step] = field(default_factory=list)
+
+    @property
+    def leaves_nothing(self) -> bool:
+        """Whether the session stays as the receiver sets it for each request."""
+        return self.kind == "plain" and not self.fails
 
 
 class Maker:
@@ -70,7 +76,7 @@ class Maker:
             kind,
             user=dice.randrange(USERS),
             greets=kind != "plain" and dice.random() < 0.2,
-            fails=dice.random() < 0.02,
+            fails=dice.choices([None, "before", "after"], [96, 2, 2])[0],
             end=dice.choice(["obsolete", "obsolete", "obsolete", "close", "thread"]),
         )
         if request.fails:  # a block of ours connects at its first statement
