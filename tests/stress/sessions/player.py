@@ -122,7 +122,10 @@ class Player:
         except (Error, self.wrapper.Database.Error, Boom) as error:
             self.answers.append([step, self._told(error)])
             if self.request.fails and not self._has_failed:
-                self._has_failed = True  # the receiver's error is swallowed
+                # The request goes on: a pooled connection was given back by then.
+                self._has_failed = True
+                if self._is_alone:
+                    self.wrapper.close()
                 return
             if isinstance(error, Boom) or (in_block and not self._swallows):
                 raise
