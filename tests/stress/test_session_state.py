@@ -155,5 +155,5 @@ def test_control__without_a_reset_the_state_of_others_is_seen(run: Run, hold: st
 def test_control__without_marks_the_state_of_others_is_seen(
     run: Run, hold: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Session, "_note", lambda *ignored: None)
+    monkeypatch.setattr(Session, "_note", lambda *ignored, **too: None)
     assert run(CONTROL_SECONDS, 3, reset="auto", hold=hold).differences > 0
