@@ -265,6 +265,9 @@ class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors, Greeting):
             if lost is None:
                 raise
             cursor = self._prepare_cursor(lost)
+        else:
+            if name is not None:
+                self.driver_class().watch_cursor(cursor.cursor)
         if self.execute_wrappers:
             record_calls(cursor)
         return cursor

@@ -54,6 +54,9 @@ class Driver:
 
         """
 
+    def watch_cursor(self, cursor: Any) -> None:
+        """Let a server-side cursor of Django tell the connection's session its statements."""
+
     def ping(self, connection: Any, timeout: float) -> bool:
         """Tell whether the server answers, within ``timeout`` seconds if the driver has a limit."""
         try:

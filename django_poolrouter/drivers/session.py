@@ -22,11 +22,20 @@ STATEMENTS = ("execute", "executemany", "executescript", "stream", "copy")
 Reported = tuple[Any, ...]
 
 
+# What a receiver may send again on the same session.  To send anything else twice fails or adds up,
+# and what users do with it marks nothing: an INSERT into a temporary table.
+_REPEATABLE = frozenset({"setting", "variable", "listen"})
+
+
 class Sent(NamedTuple):
-    """A statement or call that may have changed a session, with its parameters."""
+    """A statement or call that may have changed a session, with its parameters.
+
+    ``mark`` is None if it may be sent again on the same session.
+    """
 
     what: object
     parameters: object
+    mark: Mark | None
 
 
 class Session:
@@ -99,16 +108,16 @@ class Session:
             if mark.setting and mark.setting in self.own_settings:
                 self._own_sent = True
             else:
-                self._note(mark, statement, parameters)
+                self._note(mark, statement, parameters, repeats=mark.kind in _REPEATABLE)
         return kind
 
     def note_call(self, mark: Mark, name: str, *parameters: object) -> None:
-        """Note the call of a method that changes the session."""
-        self._note(mark, name, parameters)
+        """Note the call of a method that changes the session, and that may be called again."""
+        self._note(mark, name, parameters, repeats=True)
 
-    def _note(self, mark: Mark, what: object, parameters: object) -> None:
+    def _note(self, mark: Mark, what: object, parameters: object, *, repeats: bool) -> None:
         if self._heard is not None:
-            self._heard.append(Sent(what, _frozen(parameters)))
+            self._heard.append(Sent(what, _frozen(parameters), None if repeats else mark))
         elif self.mark is None:
             self.mark = mark
 
@@ -127,6 +136,8 @@ class Session:
     def end_greeting(self, reported: Callable[[], Reported]) -> bool:
         """Return whether the session now has what its receivers sent, and nothing else.
 
+        Mark the lease if they sent something that cannot be sent again on the same session.
+
         Args:
             reported: returns what the server reports about the session.
 
@@ -136,6 +147,7 @@ class Session:
             self._greeting = heard
             if heard:
                 self.reported = reported()
+            self.mark = next((sent.mark for sent in heard if sent.mark), None)
             return True
         try:
             return bool(heard == self._greeting)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from psycopg import Error
+from psycopg import Error, ServerCursor
 
 from ...drivers.deadlines import Deadline
 from ...drivers.driver import Driver
 from ...drivers.facts import Limit, ServerFacts, ServerSession
-from ...drivers.session import Reported, Session
+from ...drivers.session import Reported, Session, watched
 from ...routing import Position
 from ...routing.repeat import Fault
 from ...sql.marks import Mark
@@ -73,6 +73,12 @@ class PsycopgDriver(Driver):
 
     def adopt(self, connection: Any, session: Session | None = None) -> None:
         RestorableConnection.adopt(connection, session)
+
+    def watch_cursor(self, cursor: Any) -> None:
+        # Django makes most of them itself, past the connection and its factories.
+        kind = type(cursor)
+        if issubclass(kind, ServerCursor) and getattr(cursor.connection, "session", None):
+            cursor.__class__ = watched(kind)
 
     def fileno(self, connection: Any) -> int | None:
         return int(connection.fileno())

@@ -37,7 +37,11 @@ class Greeting(WrapperState):
 
     @contextmanager
     def _greeting(self, pool: DatabasePool) -> Iterator[None]:
-        """Let a block send the signal; send it again on a cleared session if need be."""
+        """Let a block send the signal; send it again on a cleared session if need be.
+
+        If a receiver fails, give the connection back.  It may have what receivers sent for another
+        user, and the caller may swallow the error and go on.
+        """
         self._begin_greeting()
         try:
             yield
@@ -48,6 +52,7 @@ class Greeting(WrapperState):
         except BaseException:
             if (session := self._session) is not None:
                 session.break_greeting()
+                self.close()
             raise
 
     def _begin_greeting(self) -> None:

@@ -1,0 +1,312 @@
+"""Plays requests on the connection of one alias, and notes each answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import closing, suppress
+from typing import Any
+
+from django.db import Error, connections, transaction
+from django.db.models import F
+
+from tests.stress.sessions.dialects import Dialect, owners
+from tests.stress.sessions.requests import Request, Step
+from tests.support.doubles import Task
+from tests.support.testapp.shop.models import Tag
+
+# Words of errors that say: another thread was in the way.
+CONFLICTS = ("database is locked", "(1213,", "(1205,")
+CLOSED = "the connection is closed"
+"""After close() in a block, Django and the drivers refuse statements, each in its own words."""
+LASTING_LOCKS = ("advisory_lock", "get_lock")
+
+
+class Boom(Exception):
+    """An error of a view."""
+
+
+class Conflict(Exception):
+    """Another thread was in the way, so the answers say nothing."""
+
+
+# What the receiver does for the request that this thread plays.
+playing = threading.local()
+
+
+def greet(connection: Any, **_: Any) -> None:
+    """Send what the request of this thread wants sent: a receiver of ``connection_created``."""
+    player = getattr(playing, "player", None)
+    if player is not None and player.alias == connection.alias:
+        player.greet(connection)
+
+
+class Player:
+    """Plays requests on one alias.
+
+    Args:
+        alias: the alias.
+        thread: the number of the thread, whose rows and users nobody else uses.
+        dialect: what the vendor understands.
+        beside: the alias of a connection without a pool to the same database.
+
+    """
+
+    def __init__(self, alias: str, thread: int, dialect: Dialect, beside: str) -> None:
+        self.alias = alias
+        self.thread = thread
+        self.dialect = dialect
+        self.beside = beside
+        self.closes = 0
+        """How many times a request gave its connection back or closed it."""
+        self._names = {
+            "thread": thread,
+            "lock": thread if "pg_" in dialect.session_id else f"{alias}-{thread}",
+        }
+
+    def play(self, request: Request) -> list[Any]:
+        """Return the answers to a request; raise `Conflict` if another thread was in the way."""
+        if request.end != "thread":
+            return self._play(request)
+        task = Task(self._play_apart, request)
+        answers: list[Any] = task.result()
+        return answers
+
+    def _play_apart(self, request: Request) -> list[Any]:
+        """Play a request whose thread ends, on a connection that nobody closes."""
+        try:
+            return self._play(request)
+        finally:
+            connections[self.beside].close()
+
+    def _play(self, request: Request) -> list[Any]:
+        self.wrapper = connections[self.alias]
+        if self._is_alone and not request.leaves_nothing:
+            self.wrapper.close()
+        self.request = request
+        self.answers: list[Any] = []
+        self._has_failed = False
+        self._locked_by = None
+        self._conflict = False
+        self._names["user"] = owners(self.thread)[request.user]
+        playing.player = self
+        try:
+            with suppress(Boom, Error, self.wrapper.Database.Error):
+                for step in request.steps:
+                    self._do(step)
+        finally:
+            playing.player = None
+            self._end(request.end)
+        return ["conflict"] if self._conflict else self.answers
+
+    def greet(self, connection: Any) -> None:
+        fails = self.request.fails if not self._has_failed else None
+        if fails == "before":
+            raise Boom
+        with connection.cursor() as cursor:
+            for sql in self.dialect.greeting:
+                cursor.execute(sql)
+            if self.request.greets:
+                cursor.execute(self._filled(self.dialect.logins[0]))
+        if fails == "after":
+            raise Boom
+
+    # -- steps --------------------------------------------------------------------------
+
+    def _do(self, step: Step) -> None:
+        """Play a step and note its answer; an error leaves a block unless it swallows errors."""
+        method: Callable[..., Any] = getattr(self, f"_{step[0]}")
+        in_block = self.wrapper.in_atomic_block
+        try:
+            answer = method(*step[1:])
+        except (Error, self.wrapper.Database.Error, Boom) as error:
+            self.answers.append([step, self._told(error)])
+            if self.request.fails and not self._has_failed:
+                # The request goes on: a pooled connection was given back by then.
+                self._has_failed = True
+                if self._is_alone:
+                    self.wrapper.close()
+                return
+            if isinstance(error, Boom) or (in_block and not self._swallows):
+                raise
+        else:
+            self.answers.append([step, answer])
+
+    _swallows = True
+
+    def _told(self, error: Exception) -> str:
+        text = str(error)
+        if any(word in text for word in CONFLICTS):
+            self._conflict = True
+        if self.wrapper.closed_in_transaction:
+            return CLOSED
+        code = getattr(error.__cause__, "sqlstate", None) or text.partition(",")[0]
+        return f"{type(error).__name__}: {code}"
+
+    def _filled(self, text: Any) -> Any:
+        return text.format(**self._names) if isinstance(text, str) else text
+
+    def _sql(self, sql: str, params: Any) -> Any:
+        filled = None if params is None else [self._filled(value) for value in params]
+        sql = self._filled(sql)
+        with self.wrapper.cursor() as cursor:
+            if self.dialect.gone and any(word in sql.lower() for word in LASTING_LOCKS):
+                cursor.execute(self.dialect.session_id)
+                self._locked_by = cursor.fetchone()[0]
+            cursor.execute(sql, filled)
+            return [_plain(row) for row in cursor.fetchall()] if cursor.description else None
+
+    def _call(self, name: str) -> None:
+        self.wrapper.ensure_connection()
+        if self.wrapper.connection is None:
+            raise Error(CLOSED)
+        with self.wrapper.wrap_database_errors:
+            self.dialect.calls[name](self.wrapper.connection, self._names["user"])
+
+    def _orm(self, what: str, number: int) -> Any:
+        return getattr(self, f"_orm_{what}")(f"{self._prefix}{number}")
+
+    def _block(self, steps: list[Step], swallows: bool, raised: bool, savepoint: bool) -> str:
+        before, self._swallows = self._swallows, swallows
+        try:
+            with transaction.atomic(self.alias, savepoint=savepoint):
+                for step in steps:
+                    self._do(step)
+                if raised:
+                    raise Boom
+        except (Error, self.wrapper.Database.Error, Boom) as error:
+            return self._told(error)
+        finally:
+            self._swallows = before
+        return "done"
+
+    def _manual(self, steps: list[Step], commits: bool) -> None:
+        self.wrapper.set_autocommit(False)
+        try:
+            for step in steps:
+                self._do(step)
+        finally:
+            if commits:
+                self.wrapper.commit()
+            else:
+                self.wrapper.rollback()
+            self.wrapper.set_autocommit(True)
+
+    def _hook(self, steps: list[Step]) -> str | None:
+        if self.wrapper.closed_in_transaction:
+            return CLOSED
+
+        def hook() -> None:
+            for step in steps:
+                self._do(step)
+
+        transaction.on_commit(hook, using=self.alias)
+        return None
+
+    def _close(self) -> None:
+        self._note_end()
+        self.wrapper.close()
+        self._wait_for_end()
+
+    def _raise(self) -> None:
+        raise Boom
+
+    # -- the ORM ------------------------------------------------------------------------
+
+    @property
+    def _prefix(self) -> str:
+        return f"tag-{self.thread}-"
+
+    @property
+    def _tags(self) -> Any:
+        return Tag.objects.using(self.alias)
+
+    def _orm_names(self, name: str) -> Any:
+        found = self._tags.filter(name__startswith=self._prefix)
+        return sorted(found.values_list("name", flat=True))
+
+    def _orm_count(self, name: str) -> Any:
+        return self._tags.filter(name__startswith=self._prefix).count()
+
+    def _orm_first(self, name: str) -> Any:
+        return str(self._tags.filter(name=name).first())
+
+    def _orm_exists(self, name: str) -> Any:
+        return self._tags.filter(name=name).exists()
+
+    def _orm_iterate(self, name: str) -> Any:
+        found = self._tags.filter(name__startswith=self._prefix).order_by("name")
+        return [tag.name for tag in found.iterator(chunk_size=2)]
+
+    def _orm_half(self, name: str) -> Any:
+        found = self._tags.filter(name__startswith=self._prefix).order_by("name")
+        with closing(found.iterator(chunk_size=2)) as tags:
+            return str(next(tags, None))
+
+    def _orm_chunked(self, name: str) -> Any:
+        with self.wrapper.chunked_cursor() as cursor:
+            cursor.execute("SELECT 1 UNION ALL SELECT 2")
+            return [tuple(row) for row in cursor.fetchmany(1)]
+
+    def _orm_create(self, name: str) -> Any:
+        return self._tags.create(name=name).name
+
+    def _orm_rename(self, name: str) -> Any:
+        return self._tags.filter(name=name).update(name=f"{name}x")
+
+    def _orm_delete(self, name: str) -> Any:
+        return self._tags.filter(name=name)._raw_delete(self.alias)
+
+    def _orm_get_or_create(self, name: str) -> Any:
+        return self._tags.get_or_create(name=name)[1]
+
+    def _orm_bulk_create(self, name: str) -> Any:
+        tags = [Tag(name=f"{self._prefix}{number}") for number in range(2)]
+        return len(self._tags.bulk_create(tags, ignore_conflicts=True))
+
+    def _orm_touch(self, name: str) -> Any:
+        return self._tags.filter(name=name).update(name=F("name"))
+
+    # -- ends -------------------------------------------------------------------------------
+
+    def _note_end(self) -> None:
+        self.closes += self.wrapper.connection is not None
+
+    @property
+    def _is_alone(self) -> bool:
+        return not hasattr(self.wrapper, "database_pool")
+
+    def _end(self, how: str) -> None:
+        self._note_end()
+        if self._is_alone:
+            # After a request that leaves nothing, the connection is as good as a new one.
+            if how == "thread" or not self.request.leaves_nothing:
+                self.wrapper.close()
+        elif how == "close":
+            self.wrapper.close()
+        elif how == "obsolete":
+            self.wrapper.close_if_unusable_or_obsolete()
+        self._wait_for_end()
+
+    def _wait_for_end(self) -> None:
+        """Wait until the server has ended the session of a connection without a pool.
+
+        The driver says good-bye and does not wait.  A lock is free a moment later.
+        """
+        if self._locked_by is None or not self._is_alone or self.wrapper.connection is not None:
+            return
+        session, self._locked_by = self._locked_by, None
+        with connections[self.beside].cursor() as cursor:
+            while True:
+                cursor.execute(self.dialect.gone, [session])
+                if cursor.fetchone() == (0,):
+                    return
+
+    def forget(self) -> None:
+        """Delete the thread's rows, past the pool."""
+        tags = Tag.objects.using(self.beside).filter(name__startswith=self._prefix)
+        tags._raw_delete(self.beside)
+
+
+def _plain(row: Any) -> Any:
+    return list(row)
