@@ -49,11 +49,11 @@ def count_marks():
     from django_poolrouter.pooling.grants import PoolState
     from django_poolrouter.pooling.pool import Pool
 
-    def note(self, mark, what, parameters):
+    def note(self, mark, what, parameters, **kwargs):
         if self._heard is None and self.mark is None:
             words = re.split("[^A-Za-z0-9_ ]", str(what).strip())[0].split()
             marks[f"{mark.kind}: {' '.join(words[:3])}"] += 1
-        original(self, mark, what, parameters)
+        original(self, mark, what, parameters, **kwargs)
 
     def note_reset(self, mark):
         marks["leases marked" if mark else "sessions cleared otherwise"] += 1
