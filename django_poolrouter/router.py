@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ParamSpec, TypeVar, overload
 
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model
 
@@ -100,7 +101,7 @@ class PoolRouter:
         cluster = owner(model, topology)
         if cluster is None:
             return None
-        copied = instance is not None and instance._state.db in cluster.replicas
+        copied = instance is not None and _database_of(instance) in cluster.replicas
         return Decision(cluster.primary, reasons.WRITE_OF_A_COPY if copied else reasons.WRITE)
 
 
@@ -160,32 +161,45 @@ def _decide_read(model: type[Model], hints: dict[str, Any]) -> Decision | None:
     instance = hints.get("instance")
     if instance is not None and _is_foreign(instance, topology):
         return None
+    model = _class_of(model)
     cluster, is_always_primary = topology.homes.get(model) or _home(model, topology)
     if cluster is None:
         return None
     if is_always_primary:
         return cluster.always_primary
-    if instance is not None and model in _generic_targets(instance.__class__):
+    if instance is not None and model in _generic_targets(_class_of(instance)):
         return cluster.generic
     return cluster.decide_read(current_scope(), in_transaction_on)
 
 
 def _is_foreign(instance: Model, topology: Topology) -> bool:
     """Tell whether an object came from a database of no cluster."""
-    alias = instance._state.db
+    alias = _database_of(instance)
     return alias is not None and alias not in topology.by_alias
 
 
+def _database_of(instance: Any) -> str | None:
+    """Return the alias that an object came from; None for an unsaved one, or for a class."""
+    state = getattr(instance, "_state", None)
+    return state.db if state is not None else None
+
+
+def _class_of(model: Any) -> Any:
+    """Return a model.  Some packages hand an object of it to Django's routers instead."""
+    # Not type(): request.user is a lazy wrapper.
+    return model if isinstance(model, type) else model.__class__
+
+
 def _cluster_of(instance: Model, topology: Topology) -> Cluster | None:
-    alias = instance._state.db
+    alias = _database_of(instance)
     if alias is not None:
         return topology.by_alias.get(alias)
-    return owner(instance.__class__, topology)  # not type(): request.user is a lazy wrapper
+    return owner(instance, topology)
 
 
 def owner(model: type[Model], topology: Topology) -> Cluster | None:
     """Return the cluster that has a model's table."""
-    return _home(model, topology)[0]
+    return _home(_class_of(model), topology)[0]
 
 
 def _home(model: type[Model], topology: Topology) -> tuple[Cluster | None, bool]:
@@ -195,10 +209,16 @@ def _home(model: type[Model], topology: Topology) -> tuple[Cluster | None, bool]
         table = _table(model)
         cluster = topology.owner(*table)
         home = cluster, cluster is not None and cluster.is_always_primary(*table)
-        # The models of migration states are not kept: they are many, and used only briefly.
-        if model.__module__ != "__fake__":
+        # Other classes are not kept: migrations make many, and use them only briefly.
+        if _is_registered(model):
             topology.homes[model] = home
     return home
+
+
+def _is_registered(model: Any) -> bool:
+    meta = model._meta
+    registered = apps.all_models.get(meta.app_label, {})
+    return registered.get(getattr(meta, "model_name", "")) is model
 
 
 def _table(model: type[Model]) -> tuple[str, str]:

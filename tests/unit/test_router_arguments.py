@@ -25,8 +25,6 @@ from tests.support.testapp.billing.models import Invoice, Receipt
 from tests.support.testapp.shop.models import Book
 from tests.unit.test_router import databases
 
-TODO = pytest.mark.xfail(strict=True, reason="objects in place of classes are not taken yet")
-
 
 @pytest.fixture(autouse=True)
 def clusters(use_databases: Any, tmp_path: Path) -> Iterator[None]:
@@ -77,7 +75,6 @@ WHAT: dict[str, Callable[[], Any]] = {
 kinds = st.sampled_from(sorted(WHAT))
 
 
-@TODO
 @given(kinds, kinds)
 def test_router__answers_for_everything_that_django_may_ask_for(one: str, other: str) -> None:
     ours = PoolRouter()
@@ -100,14 +97,12 @@ def test_router__answers_for_everything_that_django_may_ask_for(one: str, other:
             assert ours.allow_migrate("default", "shop", model_name, **hint) in (True, False)
 
 
-@TODO
 @pytest.mark.parametrize("what", ["an unsaved object", "a lazy unsaved object"])
 def test_object_in_place_of_its_class__is_routed_as_its_class(what: str) -> None:
     assert router.db_for_write(WHAT[what]()) == "default"  # type: ignore[arg-type]
     assert router.db_for_read(WHAT[what]()) in ("replica1", "replica2")  # type: ignore[arg-type]
 
 
-@TODO
 def test_object__is_not_kept() -> None:
     book = saved()
     router.db_for_write(book)  # type: ignore[arg-type]
@@ -117,7 +112,6 @@ def test_object__is_not_kept() -> None:
     assert kept() is None
 
 
-@TODO
 def test_classes_made_on_the_way__are_not_kept() -> None:
     before = len(registry.topology.homes)
     for _ in range(50):
