@@ -197,7 +197,7 @@ def _cluster_of(instance: Model, topology: Topology) -> Cluster | None:
     return owner(instance, topology)
 
 
-def owner(model: type[Model], topology: Topology) -> Cluster | None:
+def owner(model: Any, topology: Topology) -> Cluster | None:
     """Return the cluster that has a model's table."""
     return _home(_class_of(model), topology)[0]
 
@@ -241,7 +241,7 @@ def _generic_targets(model: type[Model]) -> frozenset[type[Model]]:
     Their managers use the answer of ``db_for_read`` for writes too.
     """
     # Recognized by attributes: GenericRelation can only be imported if its app is installed.
-    fields = model._meta.private_fields
+    fields = getattr(model._meta, "private_fields", ())  # not of the database cache
     return frozenset(field.related_model for field in fields if field.one_to_many)
 
 
