@@ -76,7 +76,7 @@ class PsycopgDriver(Driver):
 
     def watch_cursor(self, cursor: Any) -> None:
         # Django makes most of them itself, past the connection and its factories.
-        kind = type(cursor)
+        kind: Any = type(cursor)
         if issubclass(kind, ServerCursor) and getattr(cursor.connection, "session", None):
             cursor.__class__ = watched(kind)
 
