@@ -112,8 +112,8 @@ def show(report: Report, title: str) -> None:
         f"{title}\n{report.requests} requests, {report.answers} answers compared,"
         f" {report.differences} differences, {report.conflicts} conflicts; {status.checkouts}"
         f" leases, {early_ends(report)} of them ended early; {marked():.1%} were marked;"
-        f" {status.resets} sessions cleared;"
-        f" {status.connects} connects; marked by {by_kind(status.marks)}"
+        f" {status.resets} sessions cleared; {status.connects} connects; marked by"
+        f" {by_kind(status.marks)}"
     )
     for difference in report.shown:
         print(difference)

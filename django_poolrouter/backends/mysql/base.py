@@ -42,11 +42,15 @@ class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper):
         COMMIT before it wastes a round trip.  To begin with BEGIN instead of SET autocommit=0
         would save another one.  But after a deadlock or DDL inside the block, the server would
         then commit the rest of the block statement by statement.
+
+        Only COMMIT ends what SET TRANSACTION said for one transaction.  So a marked lease sends
+        both, as Django does.
         """
         # If a block's connection was closed before its end, _is_atomic is still set, but
         # autocommit is on.
         ends_block = self._is_atomic and not self.autocommit
-        if ends_block and self._lease is not None and self.connection is not None:
+        has_connection = self._lease is not None and self.connection is not None
+        if ends_block and has_connection and not self._is_marked():
             with debug_transaction(self, "COMMIT"), self.wrap_database_errors:
                 self.connection.autocommit(True)
         else:

@@ -147,14 +147,34 @@ class Player:
         return text.format(**self._names) if isinstance(text, str) else text
 
     def _sql(self, sql: str, params: Any) -> Any:
-        filled = None if params is None else [self._filled(value) for value in params]
-        sql = self._filled(sql)
-        with self.wrapper.cursor() as cursor:
-            if self.dialect.gone and any(word in sql.lower() for word in LASTING_LOCKS):
+        return self._ask(self.wrapper.cursor, sql, params)
+
+    def _chunked_sql(self, sql: str, params: Any) -> Any:
+        """Send a statement with a cursor of the server, as ``iterator()`` does."""
+        return self._ask(self.wrapper.chunked_cursor, sql, params)
+
+    def _wrapped_sql(self, sql: str, params: Any) -> Any:
+        """Send a statement that a wrapper puts in the place of another one."""
+
+        def replace(execute: Any, _: Any, __: Any, many: bool, context: Any) -> Any:
+            return execute(*self._statement(sql, params), many, context)
+
+        with self.wrapper.execute_wrapper(replace):
+            return self._ask(self.wrapper.cursor, "SELECT 1", None)
+
+    def _ask(self, make_cursor: Callable[[], Any], sql: str, params: Any) -> Any:
+        text, values = self._statement(sql, params)
+        if self.dialect.gone and any(word in text.lower() for word in LASTING_LOCKS):
+            with self.wrapper.cursor() as cursor:
                 cursor.execute(self.dialect.session_id)
                 self._locked_by = cursor.fetchone()[0]
-            cursor.execute(sql, filled)
-            return [_plain(row) for row in cursor.fetchall()] if cursor.description else None
+        with make_cursor() as cursor:
+            cursor.execute(text, values)
+            return [list(row) for row in cursor.fetchall()] if cursor.description else None
+
+    def _statement(self, sql: str, params: Any) -> tuple[str, Any]:
+        values = None if params is None else [self._filled(value) for value in params]
+        return self._filled(sql), values
 
     def _call(self, name: str) -> None:
         self.wrapper.ensure_connection()
@@ -306,7 +326,3 @@ class Player:
         """Delete the thread's rows, past the pool."""
         tags = Tag.objects.using(self.beside).filter(name__startswith=self._prefix)
         tags._raw_delete(self.beside)
-
-
-def _plain(row: Any) -> Any:
-    return list(row)

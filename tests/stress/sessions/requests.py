@@ -25,6 +25,8 @@ STEPS: dict[str, dict[str, int]] = {
 }
 # What each of them may do besides.
 OTHERS = {"block": 4, "hook": 2, "close": 1, "manual": 1, "raise": 1, "fail": 1}
+# How a statement is sent.
+WAYS = {"sql": 16, "chunked_sql": 2, "wrapped_sql": 1}
 SENT = {
     "notes": "notes",
     "look": "looks",
@@ -91,7 +93,9 @@ class Maker:
 
     def _sent(self, part: str) -> Step:
         statement: Statement = self._dice.choice(getattr(self._dialect, part))
-        return ("sql", statement, None) if isinstance(statement, str) else ("sql", *statement)
+        sql, params = (statement, None) if isinstance(statement, str) else statement
+        ways = WAYS if sql.lower().startswith("select") else {**WAYS, "chunked_sql": 0}
+        return (self._choose(ways), sql, params)
 
     def _step(self, kind: str, depth: int) -> Step:
         what = self._choose(STEPS[kind] | (OTHERS if depth < DEEPEST else {}))
