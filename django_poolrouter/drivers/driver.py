@@ -170,7 +170,7 @@ class Driver:
         session: Session | None = getattr(connection, "session", None)
         if session is None:
             return DOUBT
-        return session.mark or (Mark("cursor") if session.held else None)
+        return session.mark or session.greeting_mark or (Mark("cursor") if session.held else None)
 
     def reported(self, connection: Any) -> Reported:
         """Return what the server last reported about the session; asks no server."""

@@ -51,7 +51,10 @@ class Session:
 
     """
 
-    __slots__ = ("_greeting", "_heard", "_own_settings", "_vendor", "held", "mark", "reported")
+    __slots__ = (
+        *("_greeting", "_heard", "_own_settings", "_vendor"),
+        *("greeting_mark", "held", "mark", "reported"),
+    )
 
     def __init__(
         self, vendor: str, own_settings: frozenset[str], reported: Reported = ()
@@ -66,6 +69,8 @@ class Session:
     def renew(self, reported: Reported = ()) -> None:
         """Note that the session is as if just opened."""
         self.mark: Mark | None = None
+        self.greeting_mark: Mark | None = None
+        """What receivers sent that they cannot send again on the same session."""
         self.reported = reported
         self.held = 0
         self._greeting: list[Sent] | None = None
@@ -73,7 +78,12 @@ class Session:
     @property
     def is_marked(self) -> bool:
         """Whether the user has changed the session, as far as the statements tell."""
-        return self.mark is not None or bool(self.held)
+        return bool(self.mark or self.greeting_mark or self.held)
+
+    @property
+    def is_greeted(self) -> bool:
+        """Whether the session has what receivers sent at the last checkout."""
+        return bool(self._greeting)
 
     # -- what the user sends ----------------------------------------------------------------
 
@@ -110,7 +120,7 @@ class Session:
     def end_greeting(self, reported: Callable[[], Reported]) -> bool:
         """Return whether the session now has what its receivers sent, and nothing else.
 
-        Mark the lease if they sent something that cannot be sent again on the same session.
+        The lease is marked if they sent something that cannot be sent again on the same session.
 
         Args:
             reported: returns what the server reports about the session.
@@ -121,7 +131,7 @@ class Session:
             self._greeting = heard
             if heard:
                 self.reported = reported()
-            self.mark = next((sent.mark for sent in heard if sent.mark), None)
+            self.greeting_mark = next((sent.mark for sent in heard if sent.mark), None)
             return True
         try:
             return bool(heard == self._greeting)

@@ -155,6 +155,8 @@ class DatabasePool:
     def connection(self, timeout: float | None = None) -> Iterator[Any]:
         """Lend a raw DB-API connection in autocommit; a transaction left open is rolled back.
 
+        Nothing of what receivers of ``connection_created`` have sent is there.
+
         Args:
             timeout: longest wait in seconds; ``pool_timeout`` by default.
 
@@ -165,12 +167,18 @@ class DatabasePool:
 
         """
         refuse_coroutines()
-        with self.lend(timeout) as raw:
+        with self.lend(timeout, greeted=False) as raw:
             yield raw
 
     @contextmanager
-    def lend(self, timeout: float | None = None) -> Iterator[Any]:
-        """Lend a connection as ``connection`` does, in a coroutine too: for short questions."""
+    def lend(self, timeout: float | None = None, *, greeted: bool = True) -> Iterator[Any]:
+        """Lend a connection as ``connection`` does, in a coroutine too: for short questions.
+
+        Args:
+            timeout: longest wait in seconds; ``pool_timeout`` by default.
+            greeted: whether it may have what receivers have sent for another user.
+
+        """
         if not self.is_pooled:
             with self._borrowed() as wrapper:
                 autocommit = wrapper.get_autocommit()
@@ -182,11 +190,27 @@ class DatabasePool:
                             wrapper.rollback()
             return
         with connections[self.alias].wrap_database_errors:
-            lease = self.checkout(timeout)
+            lease = self.checkout(timeout) if greeted else self._checkout_ungreeted(timeout)
         try:
             yield lease.connection
         finally:
             lease.pool.checkin(lease)
+
+    def _checkout_ungreeted(self, timeout: float | None) -> Lease:
+        """Return a lease whose session has nothing of what receivers have sent."""
+        while True:
+            lease = self.checkout(timeout)
+            session = getattr(lease.connection, "session", None)
+            if session is None or not session.is_greeted:
+                return lease
+            try:
+                is_neutral = lease.pool.renew(lease)
+            except BaseException:
+                lease.pool.checkin(lease, broken=True)
+                raise
+            if is_neutral:
+                return lease
+            lease.pool.checkin(lease)  # closes it: only a new connection is neutral
 
     @contextmanager
     def session(self) -> Iterator[BaseDatabaseWrapper]:
@@ -221,7 +245,8 @@ class DatabasePool:
             with scope():  # in a scope where no read was routed, the query goes to this very server
                 self.execute("SELECT 1")
             return
-        with self.connection(timeout) as raw:
+        refuse_coroutines()
+        with self.lend(timeout) as raw:
             if not self.connector.ping(raw, timeout):
                 raise PoolTimeout(f"the server of {self.alias!r} did not answer a ping")
 
