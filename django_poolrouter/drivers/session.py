@@ -53,7 +53,7 @@ class Session:
 
     __slots__ = (
         *("_greeting", "_heard", "_own_left", "_own_sent", "_vendor"),
-        *("held", "mark", "own_settings", "reported"),
+        *("greeting_mark", "held", "mark", "own_settings", "reported"),
     )
 
     def __init__(self, vendor: str, own_settings: frozenset[str], reported: Reported = ()) -> None:
@@ -67,6 +67,8 @@ class Session:
     def renew(self, reported: Reported = ()) -> None:
         """Note that the session is as if just opened."""
         self.mark: Mark | None = None
+        self.greeting_mark: Mark | None = None
+        """What receivers sent that they cannot send again on the same session."""
         self.reported = reported
         self.held = 0
         self._own_sent = self._own_left = False
@@ -75,7 +77,12 @@ class Session:
     @property
     def is_marked(self) -> bool:
         """Whether the user has changed the session, as far as the statements tell."""
-        return self.mark is not None or bool(self.held)
+        return bool(self.mark or self.greeting_mark or self.held)
+
+    @property
+    def is_greeted(self) -> bool:
+        """Whether the session has what receivers sent at the last checkout."""
+        return bool(self._greeting)
 
     @property
     def is_neutral(self) -> bool:
@@ -86,7 +93,7 @@ class Session:
         """Return what the user has left in the session, if anything."""
         if self._own_sent:
             self._own_sent, self._own_left = False, True
-        return self.mark or (HELD if self.held else None)
+        return self.mark or self.greeting_mark or (HELD if self.held else None)
 
     def needs_own_settings(self) -> bool:
         """Tell whether the backend's own settings are still those of an earlier lease.
@@ -136,7 +143,7 @@ class Session:
     def end_greeting(self, reported: Callable[[], Reported]) -> bool:
         """Return whether the session now has what its receivers sent, and nothing else.
 
-        Mark the lease if they sent something that cannot be sent again on the same session.
+        The lease is marked if they sent something that cannot be sent again on the same session.
 
         Args:
             reported: returns what the server reports about the session.
@@ -147,7 +154,7 @@ class Session:
             self._greeting = heard
             if heard:
                 self.reported = reported()
-            self.mark = next((sent.mark for sent in heard if sent.mark), None)
+            self.greeting_mark = next((sent.mark for sent in heard if sent.mark), None)
             return True
         try:
             return bool(heard == self._greeting)
@@ -167,7 +174,10 @@ def _frozen(parameters: object) -> object:
         return [_frozen(value) for value in parameters]
     if isinstance(parameters, FunctionType):
         code: CodeType = parameters.__code__
-        cells = [cell.cell_contents for cell in parameters.__closure__ or ()]
+        try:
+            cells = [cell.cell_contents for cell in parameters.__closure__ or ()]
+        except ValueError:  # a cell that has no value yet
+            return parameters
         return [code, cells, parameters.__defaults__, parameters.__kwdefaults__]
     return parameters
 

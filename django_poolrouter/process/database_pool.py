@@ -155,6 +155,8 @@ class DatabasePool:
     def connection(self, timeout: float | None = None) -> Iterator[Any]:
         """Lend a raw DB-API connection in autocommit; a transaction left open is rolled back.
 
+        Nothing of what receivers of ``connection_created`` have sent is there.
+
         Args:
             timeout: longest wait in seconds; ``pool_timeout`` by default.
 
@@ -243,7 +245,8 @@ class DatabasePool:
             with scope():  # in a scope where no read was routed, the query goes to this very server
                 self.execute("SELECT 1")
             return
-        with self.connection(timeout) as raw:
+        refuse_coroutines()
+        with self.lend(timeout) as raw:
             if not self.connector.ping(raw, timeout):
                 raise PoolTimeout(f"the server of {self.alias!r} did not answer a ping")
 

@@ -26,7 +26,8 @@ class Greeting(WrapperState):
     """Sends ``connection_created`` for a lease that this wrapper has just taken."""
 
     def _greet(self, pool: DatabasePool) -> None:
-        if not connection_created.receivers:
+        # Without receivers now, there may have been some at the connection's last checkout.
+        if not connection_created.receivers and not self._is_greeted():
             return
         self._busy += 1  # else a lease may end early after a receiver's cursor
         try:
@@ -34,6 +35,10 @@ class Greeting(WrapperState):
                 connection_created.send(sender=self.__class__, connection=self)
         finally:
             self._busy -= 1
+
+    def _is_greeted(self) -> bool:
+        session = self._session
+        return session is not None and session.is_greeted
 
     @contextmanager
     def _greeting(self, pool: DatabasePool) -> Iterator[None]:

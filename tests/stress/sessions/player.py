@@ -19,6 +19,7 @@ from tests.support.testapp.shop.models import Tag
 CONFLICTS = ("database is locked", "(1213,", "(1205,")
 CLOSED = "the connection is closed"
 """After close() in a block, Django and the drivers refuse statements, each in its own words."""
+PLACEHOLDER = "SELECT 'in the place of another one'"
 LASTING_LOCKS = ("advisory_lock", "get_lock")
 
 
@@ -156,11 +157,13 @@ class Player:
     def _wrapped_sql(self, sql: str, params: Any) -> Any:
         """Send a statement that a wrapper puts in the place of another one."""
 
-        def replace(execute: Any, _: Any, __: Any, many: bool, context: Any) -> Any:
+        def replace(execute: Any, text: str, values: Any, many: bool, context: Any) -> Any:
+            if text != PLACEHOLDER:  # of Django, which has just connected, or of the receiver
+                return execute(text, values, many, context)
             return execute(*self._statement(sql, params), many, context)
 
         with self.wrapper.execute_wrapper(replace):
-            return self._ask(self.wrapper.cursor, "SELECT 1", None)
+            return self._ask(self.wrapper.cursor, PLACEHOLDER, None)
 
     def _ask(self, make_cursor: Callable[[], Any], sql: str, params: Any) -> Any:
         text, values = self._statement(sql, params)
