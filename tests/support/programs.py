@@ -1,0 +1,142 @@
+"""Python programs as processes of their own, from a server that forks: see `forkserver`.
+
+A new Python that imports Django takes several times the CPU time of the command it runs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Self
+
+SERVER = Path(__file__).with_name("forkserver.py")
+
+
+class Program:
+    """A running program: the part of `subprocess.Popen` that tests use.
+
+    Its standard input is a pipe, and its output is another unless you give a file. Its errors go
+    where those of the tests go unless you give a file.
+
+    Args:
+        arguments: those of Python: `-m`, a module and its arguments, or `-c`, code and its.
+        environment: all of its variables. Of Python's own, only PYTHONPATH has an effect.
+        cwd: its folder, which is not on its `sys.path`.
+        stdout: a file for its output.
+        stderr: a file for its errors.
+
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        cwd: str | Path = "/",
+        stdout: IO[str] | None = None,
+        stderr: IO[str] | None = None,
+    ) -> None:
+        self.arguments = arguments
+        self.returncode: int | None = None
+        order = {"arguments": arguments, "environment": environment, "cwd": str(cwd)}
+        stdin, to_stdin = os.pipe()
+        from_stdout, to_stdout = os.pipe()
+        from_report, to_report = os.pipe()
+        self.stdin, self.stdout = os.fdopen(to_stdin, "w"), os.fdopen(from_stdout)
+        self._report = os.fdopen(from_report, "rb", buffering=0)
+        out = stdout.fileno() if stdout else to_stdout
+        errors = stderr.fileno() if stderr else 2
+        socket.send_fds(_server(), [json.dumps(order).encode()], [stdin, out, errors, to_report])
+        for descriptor in (stdin, to_stdout, to_report):
+            os.close(descriptor)
+        self.pid = int(self._report.readline())
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit status, as Popen does: -9 after SIGKILL. May raise TimeoutExpired."""
+        if self.returncode is None:
+            if not select.select([self._report], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired([*self.arguments], timeout or 0)
+            with self._report:
+                self.returncode = int(self._report.readline())
+        return self.returncode
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None while it runs."""
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal unless the program has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def end(self) -> None:
+        """Kill it, if it lives, and close the pipes."""
+        self.kill()
+        self.wait()
+        self.stdin.close()
+        self.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+
+def run(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    cwd: str | Path = "/",
+    timeout: float = 60,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program without input to its end, for `timeout` seconds at most."""
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as errors:
+        with Program(arguments, environment, cwd=cwd, stdout=out, stderr=errors) as program:
+            program.stdin.close()
+            status = program.wait(timeout)
+        for file in (out, errors):
+            file.seek(0)
+        return subprocess.CompletedProcess([*arguments], status, out.read(), errors.read())
+
+
+@cache
+def _server() -> socket.socket:
+    """Start the server at the first program. It ends with the tests."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        server = subprocess.Popen(
+            [sys.executable, "-P", str(SERVER), str(theirs.fileno())],
+            env={"PATH": os.environ["PATH"]},
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        )
+    owner = os.getpid()
+
+    def stop() -> None:
+        if os.getpid() == owner:
+            ours.close()
+            server.wait()
+
+    atexit.register(stop)
+    return ours
