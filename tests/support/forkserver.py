@@ -102,12 +102,15 @@ def prepare(streams: list[int], arguments: list[str], environment: dict[str, str
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
-    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     option, what, *rest = arguments
+    folders = environment.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = [cwd if option == "-m" else "", *filter(None, folders)]
     sys.argv = [option, *rest]
-    if option == "-m":
-        return partial(runpy.run_module, what, run_name="__main__", alter_sys=True)
+    # A module that the collector knows: at the end it closes the files that this one refers to.
+    sys.modules["forkserver"] = sys.modules["__main__"]
     main = sys.modules["__main__"] = ModuleType("__main__")
+    if option == "-m":
+        return partial(runpy._run_module_as_main, what)
     return partial(exec, compile(what, "<string>", "exec"), vars(main))
 
 

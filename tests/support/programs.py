@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -26,12 +27,12 @@ class Program:
     """A running program: the part of `subprocess.Popen` that tests use.
 
     Its standard input is a pipe, and its output is another unless you give a file. Its errors go
-    where those of the tests go unless you give a file.
+    where those of the tests go, unless you give a file or `subprocess.STDOUT`.
 
     Args:
         arguments: those of Python: `-m`, a module and its arguments, or `-c`, code and its.
-        environment: all of its variables. Of Python's own, only PYTHONPATH has an effect.
-        cwd: its folder, which is not on its `sys.path`.
+        environment: all of its variables.
+        cwd: its folder.
         stdout: a file for its output.
         stderr: a file for its errors.
 
@@ -44,19 +45,20 @@ class Program:
         *,
         cwd: str | Path = "/",
         stdout: IO[str] | None = None,
-        stderr: IO[str] | None = None,
+        stderr: IO[str] | int | None = None,
     ) -> None:
         self.arguments = arguments
         self.returncode: int | None = None
-        order = {"arguments": arguments, "environment": environment, "cwd": str(cwd)}
+        order = {"arguments": arguments, "environment": {**environment}, "cwd": str(cwd)}
         stdin, to_stdin = os.pipe()
         from_stdout, to_stdout = os.pipe()
         from_report, to_report = os.pipe()
         self.stdin, self.stdout = os.fdopen(to_stdin, "w"), os.fdopen(from_stdout)
         self._report = os.fdopen(from_report, "rb", buffering=0)
         out = stdout.fileno() if stdout else to_stdout
-        errors = stderr.fileno() if stderr else 2
-        socket.send_fds(_server(), [json.dumps(order).encode()], [stdin, out, errors, to_report])
+        errors = 2 if stderr is None else out if isinstance(stderr, int) else stderr.fileno()
+        message = json.dumps(order).encode()
+        socket.send_fds(_server_for(environment), [message], [stdin, out, errors, to_report])
         for descriptor in (stdin, to_stdout, to_report):
             os.close(descriptor)
         self.pid = int(self._report.readline())
@@ -107,24 +109,35 @@ def run(
     cwd: str | Path = "/",
     timeout: float = 60,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program without input to its end, for `timeout` seconds at most."""
-    with TemporaryFile("w+") as out, TemporaryFile("w+") as errors:
-        with Program(arguments, environment, cwd=cwd, stdout=out, stderr=errors) as program:
-            program.stdin.close()
-            status = program.wait(timeout)
-        for file in (out, errors):
-            file.seek(0)
-        return subprocess.CompletedProcess([*arguments], status, out.read(), errors.read())
+    """Run a program without input, until its output ends; kill it after `timeout` seconds."""
+    with (
+        TemporaryFile("w+") as errors,
+        Program(arguments, environment, cwd=cwd, stderr=errors) as program,
+    ):
+        program.stdin.close()
+        limit = threading.Timer(timeout, program.kill)
+        limit.start()
+        output = program.stdout.read()
+        limit.cancel()
+        status = program.wait(timeout)
+        errors.seek(0)
+        return subprocess.CompletedProcess([*arguments], status, output, errors.read())
+
+
+def _server_for(environment: Mapping[str, str]) -> socket.socket:
+    """Return the way to a server whose Python has the settings of this environment."""
+    names = sorted(n for n in environment if n.startswith("PYTHON") and n != "PYTHONPATH")
+    return _server(tuple((name, environment[name]) for name in names))
 
 
 @cache
-def _server() -> socket.socket:
-    """Start the server at the first program. It ends with the tests."""
+def _server(settings: tuple[tuple[str, str], ...]) -> socket.socket:
+    """Start a server at the first program of its kind. It ends with the tests."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         server = subprocess.Popen(
             [sys.executable, "-P", str(SERVER), str(theirs.fileno())],
-            env={"PATH": os.environ["PATH"]},
+            env={"PATH": os.environ["PATH"], **dict(settings)},
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
