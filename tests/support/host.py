@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,12 @@ from tests.support.programs import Program, run
 
 ROOT = Path(__file__).parents[2]
 # A command that Ctrl-C ends; what a script starts in the background would ignore it.
-INTERRUPTIBLE = (
-    sys.executable,
-    "-c",
-    "import signal, sys\n"
-    "from django.core.management import execute_from_command_line\n"
-    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    "execute_from_command_line(sys.argv)",
-)
+INTERRUPTIBLE = """
+import signal, sys
+from django.core.management import execute_from_command_line
+signal.signal(signal.SIGINT, signal.default_int_handler)
+execute_from_command_line(sys.argv)
+"""
 SETTINGS = """
 import json, os
 SECRET_KEY = os.environ.get("KEY", "for-tests")
