@@ -15,6 +15,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from fcntl import F_DUPFD, fcntl
 from functools import partial
 from importlib import import_module
 from types import ModuleType
@@ -33,6 +34,10 @@ IMPORTED = (
 )
 LARGEST = 200_000
 """Bytes of an order: the arguments and the environment of a program."""
+APART = 900
+"""A descriptor beyond those that programs have."""
+MOST = 16
+"""Descriptors that come with an order."""
 
 
 Run = Callable[[], Any]
@@ -53,8 +58,8 @@ def serve(control: socket.socket) -> Run:
 
 
 def receive(control: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
-    """Return what to run, and the descriptors for its streams and for reports about it."""
-    message, descriptors, *_ = socket.recv_fds(control, LARGEST, 4)
+    """Return what to run, a descriptor for reports about it, and those that it gets."""
+    message, descriptors, *_ = socket.recv_fds(control, LARGEST, MOST)
     return (json.loads(message), descriptors) if message else None
 
 
@@ -62,13 +67,13 @@ def start(
     running: selectors.BaseSelector, order: dict[str, Any], descriptors: list[int]
 ) -> Run | None:
     """Fork. Returns in the child what it has to run; reports the child's number in the parent."""
-    *streams, report = descriptors
+    report, *files = descriptors
     if not (pid := os.fork()):
         os.close(report)
         close_all(running)
-        return prepare(streams, **order)
-    for stream in streams:
-        os.close(stream)
+        return prepare(files, **order)
+    for file in files:
+        os.close(file)
     os.write(report, f"{pid}\n".encode())
     running.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, report))
     return None
@@ -94,11 +99,18 @@ def tell_end(running: selectors.BaseSelector, key: selectors.SelectorKey) -> Non
     os.close(report)
 
 
-def prepare(streams: list[int], arguments: list[str], environment: dict[str, str], cwd: str) -> Run:
+def prepare(
+    files: list[int],
+    numbers: list[int],
+    arguments: list[str],
+    environment: dict[str, str],
+    cwd: str,
+    session: bool,
+) -> Run:
     """Make this process what Python makes of it, and return what runs the program."""
-    for number, stream in enumerate(streams):
-        os.dup2(stream, number)
-        os.close(stream)
+    if session:
+        os.setsid()
+    place(files, numbers)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
@@ -114,10 +126,21 @@ def prepare(streams: list[int], arguments: list[str], environment: dict[str, str
     return partial(exec, compile(what, "<string>", "exec"), vars(main))
 
 
+def place(files: list[int], numbers: list[int]) -> None:
+    """Give descriptors the numbers that the program knows them by."""
+    apart = [fcntl(file, F_DUPFD, APART) for file in files]
+    for file in files:
+        os.close(file)
+    for file, number in zip(apart, numbers, strict=True):
+        os.dup2(file, number)
+        os.close(file)
+
+
 if __name__ == "__main__":
-    for name in IMPORTED:
+    _, number, *ready = sys.argv
+    for name in IMPORTED if ready else ():
         with suppress(ImportError):  # a driver that is not installed
             import_module(name)
     # The collector would look at all of that in each program, and so copy the memory.
     gc.freeze()
-    serve(socket.socket(fileno=int(sys.argv[1])))()
+    serve(socket.socket(fileno=int(number)))()

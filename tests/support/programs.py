@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Self
+from typing import IO, Any, Self
 
 SERVER = Path(__file__).with_name("forkserver.py")
 
@@ -35,6 +35,9 @@ class Program:
         cwd: its folder.
         stdout: a file for its output.
         stderr: a file for its errors.
+        pass_fds: descriptors that it gets besides, by the same numbers.
+        is_ready: whether Django is imported. A program that gevent patches wants to do it later.
+        start_new_session: whether it leads a session, so that you can signal its children too.
 
     """
 
@@ -44,12 +47,21 @@ class Program:
         environment: Mapping[str, str],
         *,
         cwd: str | Path = "/",
-        stdout: IO[str] | None = None,
-        stderr: IO[str] | int | None = None,
+        stdout: IO[Any] | None = None,
+        stderr: IO[Any] | int | None = None,
+        pass_fds: Sequence[int] = (),
+        is_ready: bool = True,
+        start_new_session: bool = False,
     ) -> None:
         self.arguments = arguments
         self.returncode: int | None = None
-        order = {"arguments": arguments, "environment": {**environment}, "cwd": str(cwd)}
+        order = {
+            "numbers": [0, 1, 2, *pass_fds],
+            "arguments": arguments,
+            "environment": {**environment},
+            "cwd": str(cwd),
+            "session": start_new_session,
+        }
         stdin, to_stdin = os.pipe()
         from_stdout, to_stdout = os.pipe()
         from_report, to_report = os.pipe()
@@ -57,8 +69,9 @@ class Program:
         self._report = os.fdopen(from_report, "rb", buffering=0)
         out = stdout.fileno() if stdout else to_stdout
         errors = 2 if stderr is None else out if isinstance(stderr, int) else stderr.fileno()
-        message = json.dumps(order).encode()
-        socket.send_fds(_server_for(environment), [message], [stdin, out, errors, to_report])
+        files = [to_report, stdin, out, errors, *pass_fds]
+        server = _server_for(environment, is_ready)
+        socket.send_fds(server, [json.dumps(order).encode()], files)
         for descriptor in (stdin, to_stdout, to_report):
             os.close(descriptor)
         self.pid = int(self._report.readline())
@@ -83,6 +96,10 @@ class Program:
         """Send a signal unless the program has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Send SIGKILL."""
@@ -124,19 +141,20 @@ def run(
         return subprocess.CompletedProcess([*arguments], status, output, errors.read())
 
 
-def _server_for(environment: Mapping[str, str]) -> socket.socket:
+def _server_for(environment: Mapping[str, str], is_ready: bool) -> socket.socket:
     """Return the way to a server whose Python has the settings of this environment."""
     names = sorted(n for n in environment if n.startswith("PYTHON") and n != "PYTHONPATH")
-    return _server(tuple((name, environment[name]) for name in names))
+    return _server(tuple((name, environment[name]) for name in names), is_ready)
 
 
 @cache
-def _server(settings: tuple[tuple[str, str], ...]) -> socket.socket:
+def _server(settings: tuple[tuple[str, str], ...], is_ready: bool) -> socket.socket:
     """Start a server at the first program of its kind. It ends with the tests."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    arguments = [str(theirs.fileno()), *(["ready"] if is_ready else [])]
     with theirs:
         server = subprocess.Popen(
-            [sys.executable, "-P", str(SERVER), str(theirs.fileno())],
+            [sys.executable, "-P", str(SERVER), *arguments],
             env={"PATH": os.environ["PATH"], **dict(settings)},
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,

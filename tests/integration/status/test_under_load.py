@@ -9,7 +9,6 @@ import bisect
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -116,18 +115,19 @@ class Site:
         """Run the server or the worker until the end of the block."""
         with listening() as listener:
             self._port = listener.getsockname()[1]
-            command = [sys.executable, "-m", *KINDS[self.kind]]
+            command = ["-m", *KINDS[self.kind]]
             if self.kind == "uvicorn":
                 command.append(f"--fd={listener.fileno()}")
             elif self.kind != "celery":
                 command.append(f"--bind=fd://{listener.fileno()}")
-            with self._running(command, pass_fds=[listener.fileno()]):
+            is_ready = self.kind != "gevent"
+            with self._running(command, pass_fds=[listener.fileno()], is_ready=is_ready):
                 yield
 
     def loaded(self) -> AbstractContextManager[None]:
         """Send requests or tasks until the end of the block."""
         if self.kind == "celery":
-            return self._running([sys.executable, "-m", "tests.support.loadsite.tasks", "0.01"])
+            return self._running(["-m", "tests.support.loadsite.tasks", "0.01"])
         # In waves: now all connections are wanted, now but a few.
         return visited(self._port, pause=lambda: 0.3 if time.time() % 1 < 0.5 else 0)
 
