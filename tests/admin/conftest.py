@@ -109,9 +109,12 @@ def make_user(project: Host) -> Callable[..., User]:
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """Debian's Chromium, which `scripts/setup test` installs."""
+    """Debian's Chromium, which `scripts/setup test` installs.
+
+    It ends with these tests: an idle browser would take CPU time from all that follow.
+    """
     chromium = require_program("chromium", "chromium")
     chromedriver = require_program("chromedriver", "chromium-driver")
     options = webdriver.ChromeOptions()

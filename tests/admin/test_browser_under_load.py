@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ WORKERS = 2
 PATIENCE = 60  # seconds: the page has to ask workers that are as busy as they can be
 # More than a pool has connections, and enough for the page itself.
 GUNICORN = (
-    *(sys.executable, "-m", "gunicorn", "tests.admin.wsgi", "--no-control-socket"),
+    *("-m", "gunicorn", "tests.admin.wsgi", "--no-control-socket"),
     *(f"--workers={WORKERS}", "--threads=24"),
 )
 RUN = "[data-table=pools] [data-key={}] [data-trace={}] .pools-line"

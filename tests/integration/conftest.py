@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +15,7 @@ from tests.support.host import Host
 from tests.support.web import running
 
 WORKER = (
-    *(sys.executable, "-m", "celery", "-A", "tests.support.testproject.worker", "worker"),
+    *("-m", "celery", "-A", "tests.support.testproject.worker", "worker"),
     *("--pool=prefork", "--concurrency=1", "--loglevel=INFO"),
 )
 

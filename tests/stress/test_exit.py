@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import programs
 from tests.support.databases import ENGINES
 from tests.support.serving.own_files import COUNT, LINE
 
@@ -64,10 +63,10 @@ def test_exit__writes_to_no_file_but_its_own(
     def run(number: int) -> None:
         folder = tmp_path / str(number)
         folder.mkdir()
-        done = subprocess.run(
-            [sys.executable, *PROGRAMS[program]],
+        done = programs.run(
+            PROGRAMS[program],
             cwd=ROOT,
-            env={
+            environment={
                 "PATH": os.environ["PATH"],
                 "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}",
                 "DJANGO_SETTINGS_MODULE": "exitsettings",
@@ -75,10 +74,6 @@ def test_exit__writes_to_no_file_but_its_own(
                 "FOLDER": str(folder),
                 "DATABASES": databases,
             },
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
         )
         assert done.returncode == 0, done.stderr
         assert done.stderr in ("", "No tables found.\n")

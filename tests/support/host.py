@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+from tests.support.programs import Program, run
+
 ROOT = Path(__file__).parents[2]
 # A command that Ctrl-C ends; what a script starts in the background would ignore it.
-INTERRUPTIBLE = (
-    sys.executable,
-    "-c",
-    "import signal, sys\n"
-    "from django.core.management import execute_from_command_line\n"
-    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    "execute_from_command_line(sys.argv)",
-)
+INTERRUPTIBLE = """
+import signal, sys
+from django.core.management import execute_from_command_line
+signal.signal(signal.SIGINT, signal.default_int_handler)
+execute_from_command_line(sys.argv)
+"""
 SETTINGS = """
 import json, os
 SECRET_KEY = os.environ.get("KEY", "for-tests")
@@ -109,15 +108,7 @@ class Host:
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run django-admin from a folder and environment that share little with the workers'."""
-        return subprocess.run(
-            [sys.executable, "-m", "django", *arguments],
-            env=self.environment | environment,
-            cwd="/",
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run(["-m", "django", *arguments], self.environment | environment)
 
     def status(self, *arguments: str, **environment: str) -> dict[str, Any]:
         done = self.run("poolstatus", "--json", *arguments, **environment)
@@ -142,19 +133,11 @@ class Worker:
     """A process that does with its pool what it is told."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", WORKER],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self.process = Program(["-c", WORKER], environment)
         self.pid = self.process.pid
 
     def do(self, *verbs: str) -> Worker:
         """Do one thing after the other; see WORKER."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         for verb in verbs:
             self.process.stdin.write(f"{verb}\n")
             self.process.stdin.flush()
@@ -163,8 +146,6 @@ class Worker:
 
     def ask(self, verb: str) -> str:
         """Do what prints one line."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         self.process.stdin.write(f"{verb}\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline().strip()
@@ -173,15 +154,9 @@ class Worker:
 
     def leave(self) -> None:
         """Let it come to its end in order."""
-        assert self.process.stdin is not None
         self.process.stdin.close()
         assert self.process.wait(20) == 0
 
     def end(self) -> None:
         """Kill it, if it lives."""
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.stdout.close()
+        self.process.end()

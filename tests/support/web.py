@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.support.programs import Program
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -25,23 +27,33 @@ def listening() -> Iterator[socket.socket]:
 
 @contextmanager
 def running(
-    command: Sequence[str], environment: dict[str, str], log: Path, **options: Any
+    arguments: Sequence[str], environment: dict[str, str], log: Path, **options: Any
 ) -> Iterator[None]:
-    """Run a program until the end of the block; its children end too, stopped ones as well."""
-    with log.open("a") as output:
-        process = subprocess.Popen(
-            command,
+    """Run a program until the end of the block; its children end too, stopped ones as well.
+
+    Args:
+        arguments: those of Python.
+        environment: all of its variables.
+        log: a file for its output and its errors.
+        options: of `Program`.
+
+    """
+    with (
+        log.open("a") as output,
+        Program(
+            arguments,
+            environment,
             cwd=ROOT,
-            env=environment,
             stdout=output,
             stderr=output,
             start_new_session=True,
             **options,
-        )
+        ) as program,
+    ):
         try:
             yield
         finally:
-            _stop(process)
+            _stop(program)
 
 
 @contextmanager
@@ -78,12 +90,12 @@ def visited(
             thread.join()
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(program: Program) -> None:
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGCONT)
-        process.terminate()
+        os.killpg(program.pid, signal.SIGCONT)
+        program.terminate()
     try:
-        process.wait(10)
+        program.wait(10)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        os.killpg(program.pid, signal.SIGKILL)
+        program.wait()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
+from tests.support import programs
 from tests.support.skips import NOT_TESTED
 
 ROOT = Path(__file__).parents[3]
@@ -38,16 +37,8 @@ def missing(what: str, required_by: str) -> NoReturn:
 
 def run(module: str, order: dict[str, Any], timeout: float = 120) -> Any:
     """Run a module that takes an order as JSON and prints its answer as JSON."""
-    command = [sys.executable, "-m", f"{__package__}.{module}", json.dumps(order)]
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": ""}
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    command = ["-m", f"{__package__}.{module}", json.dumps(order)]
+    done = programs.run(command, environment, cwd=ROOT, timeout=timeout)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])

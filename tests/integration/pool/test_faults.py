@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from MySQLdb.connections import Connection
 from django_poolrouter import PoolTimeout, pools
 from tests.conftest import Vendor, over_tls_too
 from tests.servers import FaultProxy
+from tests.support import programs
 from tests.support.doubles import Task
 from tests.support.waiting import eventually
 
@@ -705,13 +705,10 @@ def test_forked_child_that_exits__does_not_disturb_its_parent(
     on: Server, server: Vendor, tmp_path: Path, how: str
 ) -> None:
     arguments = json.dumps([server.database({"pool_size": 8}), on.own_id, how])
-    done = subprocess.run(
-        [sys.executable, "-c", FORK, arguments, str(tmp_path)],
+    done = programs.run(
+        ["-c", FORK, arguments, str(tmp_path)],
+        environment=os.environ,
         cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["undisturbed"]

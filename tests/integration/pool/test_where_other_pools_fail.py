@@ -26,8 +26,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -37,6 +35,7 @@ from django.db import connection
 
 from django_poolrouter import pools
 from tests.conftest import Vendor
+from tests.support import programs
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
@@ -88,19 +87,16 @@ print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children])
 def test_children_forked_with_an_open_pool__never_read_each_others_rows(
     server: Vendor, tmp_path: Path
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", CHILDREN],
+    done = programs.run(
+        ["-c", CHILDREN],
         cwd=ROOT,
-        env={
+        environment={
+            "PYTHONWARNINGS": "error",
             "PATH": os.environ["PATH"],
             "POOLROUTER_RUNTIME_DIR": str(tmp_path),
             "DJANGO_SETTINGS_MODULE": "tests.support.serving.settings",
             "DATABASES": json.dumps({"default": server.database()}),
         },
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "[0, 0, 0]\n", "")
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.databases import ENGINES
+from tests.support.programs import Program
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
@@ -48,7 +50,9 @@ def session(cursor=None):
 
 
 @pytest.fixture
-def start(postgresql_database: dict[str, str], tmp_path: Path) -> Any:
+def start(
+    postgresql_database: dict[str, str], tmp_path: Path
+) -> Iterator[Callable[[str], Program]]:
     """Start a process with two idle connections to PostgreSQL that then runs some code."""
     databases = {
         "default": {
@@ -59,17 +63,11 @@ def start(postgresql_database: dict[str, str], tmp_path: Path) -> Any:
     }
     preamble = PREAMBLE.format(databases=databases, session="SELECT pg_backend_pid()")
 
-    def start(code: str, *options: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, *options, "-c", preamble + code],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with ExitStack() as stack:
+        yield lambda code: stack.enter_context(
+            Program(["-c", preamble + code], environment, stderr=subprocess.STDOUT)
         )
-
-    return start
 
 
 @pytest.fixture
@@ -79,8 +77,10 @@ def sessions(postgresql: Any, tmp_path: Path) -> Any:
     return lambda: int(postgresql.sql("primary", sql))
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=30)
+def finish(process: Program) -> str:
+    process.stdin.close()
+    output = process.stdout.read()
+    process.wait(30)
     return output
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Vendor
+from tests.support import programs
 from tests.support.host import Host
 from tests.support.serving.own_files import COUNT, LINE
 from tests.support.skips import missing
@@ -52,20 +51,16 @@ def run(vendor: Vendor, tmp_path: Path) -> Any:
     def run(what: str) -> list[bytes]:
         if what.startswith("daemon") and find_spec("daemon") is None:
             missing("python-daemon (not installed; pip install python-daemon)")
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.support.serving.own_files", what],
+        done = programs.run(
+            ["-m", "tests.support.serving.own_files", what],
             cwd=ROOT,
-            env={
+            environment={
                 "PATH": os.environ["PATH"],
                 "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
                 "POOLROUTER_RUNTIME_DIR": str(tmp_path / "run"),
                 "FOLDER": str(tmp_path),
                 "DATABASES": json.dumps(databases),
             },
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
         )
         assert done.stderr == ""
         assert done.returncode == 0

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Vendor
+from tests.support import programs
 
 ROOT = Path(__file__).parents[3]
 # Options to wait for no lock.
@@ -29,19 +28,16 @@ IMPATIENT: dict[str, dict[str, Any]] = {
 
 
 def run(database: dict[str, Any], folder: Path, *how: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tests.support.serving.forking", *how],
+    done = programs.run(
+        ["-m", "tests.support.serving.forking", *how],
         cwd=ROOT,
-        env={
+        environment={
             "PATH": os.environ["PATH"],
+            "PYTHONWARNINGS": "error",
             "POOLROUTER_RUNTIME_DIR": str(folder / "run"),
             "DJANGO_SETTINGS_MODULE": "tests.support.serving.settings",
             "DATABASES": json.dumps({"default": database}),
         },
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["undisturbed"]

@@ -12,8 +12,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -26,6 +24,7 @@ import pytest
 from example_project.demo.site import Address, fetch
 from tests.support.databases import ENGINES
 from tests.support.doubles import Task
+from tests.support.programs import Program
 from tests.support.testapp.site import STOCK_ENGINES
 from tests.support.waiting import eventually
 
@@ -57,10 +56,10 @@ class Served:
         folder.mkdir()
         with socket.create_server(("127.0.0.1", 0)) as listener, self.log.open("wb") as log:
             self.address: Address = listener.getsockname()
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", *(each.format(fd=listener.fileno()) for each in command)],
+            self.process = Program(
+                ["-m", *(each.format(fd=listener.fileno()) for each in command)],
                 cwd=ROOT,
-                env={
+                environment={
                     "PATH": os.environ["PATH"],
                     "PYTHONUNBUFFERED": "1",
                     "POOLROUTER_RUNTIME_DIR": str(folder),
@@ -69,6 +68,7 @@ class Served:
                     **env,
                 },
                 pass_fds=[listener.fileno()],
+                is_ready="--worker-class=gevent" not in command,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -87,7 +87,7 @@ class Served:
     def kill(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.end()
 
 
 class Postgresql:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,13 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from tests.servers import Cluster
+from tests.support import programs
 from tests.support.databases import ENGINES
 from tests.support.skips import require_program
 from tests.support.testapp.site import NODES, ROUTERS, Site
 
 ROOT = Path(__file__).parents[3]
-MANAGE = ["tests/support/testproject/manage.py"]
+MANAGE = ["-m", "tests.support.testproject.manage"]
 TEST_DATABASES = {
     "postgresql": "SELECT datname FROM pg_database WHERE datname LIKE 'test_%'",
     "mariadb": "SHOW DATABASES LIKE 'test\\_%'",
@@ -30,15 +29,12 @@ TEST_DATABASES = {
 
 def run(databases: dict[str, Any], *command: str) -> str:
     """Run a command of the project, with warnings as errors; return what it said."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", *MANAGE, *command],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "DATABASES": json.dumps(databases)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONWARNINGS": "error",
+        "DATABASES": json.dumps(databases),
+    }
+    done = programs.run([*MANAGE, *command], environment, cwd=ROOT, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.host import ROOT, Host
+from tests.support.host import Host
+from tests.support.programs import run
 from tests.support.skips import NOT_TESTED
 
 Mount = Callable[..., Path]
@@ -86,19 +87,6 @@ os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
 """
 
 
-def run_python(
-    code: str, arguments: list[str], environment: dict[str, str]
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        env=environment,
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.fixture(params=["below a closed folder", "without permission to list it"])
 def closed(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A folder that nobody (the user of that name) cannot look into."""
@@ -127,9 +115,9 @@ def test_closed_folder__is_left_out_and_told(host: Host, closed: Path, *, contro
     ]:
         elsewhere = json.dumps({**settings, "RUNTIME_DIR": str(host.folder / "elsewhere")})
         listing = f"{SHELL}{code}; print(); print(*sys.modules)"
-        done = run_python(listing, [], {**host.environment, "POOLROUTER": elsewhere})
+        done = run(["-c", listing], {**host.environment, "POOLROUTER": elsewhere})
         imported = done.stdout.splitlines()[-1].split()
-        done = run_python(AS_NOBODY + code, imported, host.environment)
+        done = run(["-c", AS_NOBODY + code, *imported], host.environment)
         assert done.returncode == 0, done.stderr
         assert out in done.stdout
         assert errors in done.stderr
@@ -204,14 +192,7 @@ except OSError as error:
 
 def test_disk_that_fills_up__never_ends_in_sigbus(host: Host, mount: Mount) -> None:
     folder = mount("size=128k")
-    done = subprocess.run(
-        [sys.executable, "-c", WRITE_ALL, str(folder)],
-        env=host.environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run(["-c", WRITE_ALL, str(folder)], host.environment)
     assert (done.returncode, done.stdout) == (0, "No space left on device\n"), done.stderr
 
 
@@ -232,7 +213,7 @@ call_command("poolstatus")
 def test_board__that_somebody_shortens_while_it_is_read_never_ends_in_sigbus(host: Host) -> None:
     host.worker().do("take")
     [board] = (host.folder / "boards").glob("*.board")
-    done = run_python(READ_WHILE_IT_SHRINKS, [str(board)], host.environment)
+    done = run(["-c", READ_WHILE_IT_SHRINKS, str(board)], host.environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert "1 live process" in done.stdout
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +30,7 @@ from django_poolrouter.contrib.health_check import (
 from django_poolrouter.process.database_pool import describe
 from django_poolrouter.process.registry import registry
 from tests.conftest import Vendor
+from tests.support import programs
 from tests.support.databases import ENGINES
 from tests.support.host import Host
 from tests.support.waiting import eventually
@@ -242,12 +241,9 @@ def test_pressure__is_that_of_the_fullest_process_of_the_host(host: Host) -> Non
     host.worker().do("take")
     full = host.worker().do("take", "take", "take")
     code = "import sys; from django_poolrouter.contrib.health_check import PoolPressureCheck as C"
-    done = subprocess.run(
-        [sys.executable, "-c", f"import django; django.setup(); {code}; C('default').run()"],
-        env=host.environment,
-        capture_output=True,
-        text=True,
-        check=False,
+    done = programs.run(
+        ["-c", f"import django; django.setup(); {code}; C('default').run()"],
+        environment=host.environment,
     )
     told = f"default: 3 of 3 connections in use, 0 callers wait in process {full.pid}"
     assert told in done.stderr
@@ -362,16 +358,12 @@ def test_command__tells_by_its_exit_code(tmp_path: Path, name: str, code: int) -
         f"DATABASES = {{'default': {{'ENGINE': 'django_poolrouter.backends.sqlite3',"
         f" 'NAME': {str(tmp_path / name)!r}}}}}\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "django", "health_check", "quick", "--no-http"],
-        env={
+    done = programs.run(
+        ["-m", "django", "health_check", "quick", "--no-http"],
+        environment={
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]),
             "DJANGO_SETTINGS_MODULE": "commandsettings",
         },
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -235,7 +236,7 @@ def test_database__without_a_pool_is_refused(host: Host, option: list[str]) -> N
 
 def test_watch__repeats_until_interrupted(host: Host) -> None:
     process = subprocess.Popen(
-        [*INTERRUPTIBLE, "poolstatus", "--json", "--watch", "0.1"],
+        [sys.executable, "-c", INTERRUPTIBLE, "poolstatus", "--json", "--watch", "0.1"],
         env=host.environment,
         stdout=subprocess.PIPE,
         text=True,
@@ -255,7 +256,7 @@ def test_watch__repeats_until_interrupted(host: Host) -> None:
 def test_poolstatus__ends_quietly_when_nobody_reads_on(host: Host, watch: list[str]) -> None:
     """As in `poolstatus | head`."""
     process = subprocess.Popen(
-        [*INTERRUPTIBLE, "poolstatus", *watch],
+        [sys.executable, "-c", INTERRUPTIBLE, "poolstatus", *watch],
         env=host.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -9,8 +9,6 @@ import bisect
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +20,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.support import programs
 from tests.support.databases import ENGINES
 from tests.support.host import INTERRUPTIBLE
 from tests.support.skips import require_package
@@ -116,32 +115,27 @@ class Site:
         """Run the server or the worker until the end of the block."""
         with listening() as listener:
             self._port = listener.getsockname()[1]
-            command = [sys.executable, "-m", *KINDS[self.kind]]
+            command = ["-m", *KINDS[self.kind]]
             if self.kind == "uvicorn":
                 command.append(f"--fd={listener.fileno()}")
             elif self.kind != "celery":
                 command.append(f"--bind=fd://{listener.fileno()}")
-            with self._running(command, pass_fds=[listener.fileno()]):
+            is_ready = self.kind != "gevent"
+            with self._running(command, pass_fds=[listener.fileno()], is_ready=is_ready):
                 yield
 
     def loaded(self) -> AbstractContextManager[None]:
         """Send requests or tasks until the end of the block."""
         if self.kind == "celery":
-            return self._running([sys.executable, "-m", "tests.support.loadsite.tasks", "0.01"])
+            return self._running(["-m", "tests.support.loadsite.tasks", "0.01"])
         # In waves: now all connections are wanted, now but a few.
         return visited(self._port, pause=lambda: 0.3 if time.time() % 1 < 0.5 else 0)
 
     def status(self, *arguments: str) -> dict[str, Any]:
         """Ask from another shell: with another folder and none of the site's environment."""
         shell = {name: self.environment[name] for name in SHELL}
-        done = subprocess.run(
-            [sys.executable, "-m", "django", "poolstatus", "--json", *arguments],
-            env=shell,
-            cwd="/",
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = programs.run(["-m", "django", "poolstatus", "--json", *arguments], shell)
+        assert done.returncode == 0, done.stderr
         document: dict[str, Any] = json.loads(done.stdout)
         return document
 
@@ -150,17 +144,17 @@ class Site:
         """Run ``poolstatus --watch`` in that shell; what it shows is there after the block."""
         documents: list[dict[str, Any]] = []
         shell = {name: self.environment[name] for name in SHELL}
-        command = [*INTERRUPTIBLE, "poolstatus", "--json", "--watch", "0.05"]
+        command = ["-c", INTERRUPTIBLE, "poolstatus", "--json", "--watch", "0.05"]
         output = self.folder / "shown"
-        with output.open("w") as file:
-            watch = subprocess.Popen(command, env=shell, cwd="/", stdout=file)
-            try:
-                eventually(lambda: output.stat().st_size, 60)
-                yield documents
-                eventually(lambda: len(output.read_text().splitlines()) >= FEWEST, 60)
-            finally:
-                watch.send_signal(signal.SIGINT)
-                watch.wait(30)
+        with (
+            output.open("w") as file,
+            programs.Program(command, shell, stdout=file) as watch,
+        ):
+            eventually(lambda: output.stat().st_size, 60)
+            yield documents
+            eventually(lambda: len(output.read_text().splitlines()) >= FEWEST, 60)
+            watch.send_signal(signal.SIGINT)
+            watch.wait(30)
         documents += map(json.loads, output.read_text().splitlines())
 
     def _running(self, command: list[str], **options: Any) -> AbstractContextManager[None]:

@@ -1,12 +1,9 @@
 """The project's management commands; the repository is the current folder."""
 
 import os
-import sys
-from pathlib import Path
 
 from django.core.management import execute_from_command_line
 
 if __name__ == "__main__":
-    sys.path[0] = str(Path.cwd())
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.support.testproject.settings"
     execute_from_command_line()
