@@ -133,6 +133,14 @@ class RestorableConnection(Connection[Any], Restorable):
         self.note()
         super().add_notify_handler(callback)
 
+    def remove_notice_handler(self, callback: Any) -> None:
+        self.note()
+        super().remove_notice_handler(callback)
+
+    def remove_notify_handler(self, callback: Any) -> None:
+        self.note()
+        super().remove_notify_handler(callback)
+
     def restore(self) -> None:
         if self._pipeline is not None:
             raise RuntimeError("the connection is in pipeline mode")

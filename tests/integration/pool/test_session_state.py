@@ -13,7 +13,7 @@ from typing import Any
 import MySQLdb.cursors
 import psycopg
 import pytest
-from django.db import connection, transaction
+from django.db import ProgrammingError, connection, transaction
 from psycopg import sql
 
 from django_poolrouter import pools
@@ -352,3 +352,48 @@ def test_constraint_checks_left_off__mark_the_lease(use: Any, tmp_path: Any) -> 
     assert query("PRAGMA foreign_keys") == [(1,)]
     assert _marked() == 1
     connection.enable_constraint_checking()
+
+
+# -- configure ---------------------------------------------------------------------------------
+
+
+def test_configure__prepares_each_new_connection_and_each_cleared_session(
+    use_databases: Any, postgresql_database: dict[str, str], hold: str
+) -> None:
+    calls = []
+
+    def prepare(raw: Any) -> None:
+        calls.append(raw)
+        raw.add_notice_handler(print)
+        raw.execute("SET statement_timeout = '7s'")
+
+    pool = {"pool_size": 1, "max_overflow": 0, "hold": hold, "configure": prepare}
+    use_databases({"default": Vendor("postgresql", postgresql_database).database(pool)})
+    for _ in range(2):
+        assert query("SHOW statement_timeout") == [("7s",)]
+        connection.close()
+    assert len(calls) == 1
+    assert _marked() == 0
+    connection.ensure_connection()
+    connection.connection.remove_notice_handler(print)
+    query("SET statement_timeout = '1s'")
+    connection.close()
+    assert query("SHOW statement_timeout") == [("7s",)]
+    assert len(calls) == 2
+    connection.ensure_connection()
+    assert connection.connection._notice_handlers == [print], "neither lost nor twice"
+    connection.close()
+
+
+def test_configure_that_fails__is_a_failed_connect(
+    use_databases: Any, postgresql_database: dict[str, str]
+) -> None:
+    def prepare(raw: Any) -> None:
+        raw.execute("SELECT nothing")
+
+    pool = {"pool_size": 1, "max_overflow": 0, "configure": prepare}
+    use_databases({"default": Vendor("postgresql", postgresql_database).database(pool)})
+    with pytest.raises(ProgrammingError, match='column "nothing" does not exist'):
+        connection.ensure_connection()
+    status = pools["default"].status()
+    assert (status.connect_errors, status.open) == (1, 0)
