@@ -8,8 +8,9 @@
 #   make lint types      what ruff and mypy say: a minute
 #   make full            the long runs before a release, 2 h: the next four
 #   make matrix          each Python with each Django: 15 min
-#   make hammer          users who read what they wrote while replicas lag, for a minute
-#                        each; poolstatus under load and others, for half a minute: 10 min
+#   make hammer          users who read what they wrote while replicas lag, and requests that
+#                        change their sessions, for a minute each; poolstatus under load and
+#                        others, for half a minute: 20 min
 #   make packages        our backends under django-tenants, Sentry, django-prometheus and PostGIS,
 #                        with a hammer of a minute for each combination: 15 min
 #   make conformance     Django's own test suite on our engines: an hour
@@ -65,8 +66,8 @@ matrix:
 
 hammer:
 	@$(SETUP) test
-	CAUSALITY_SECONDS=60 POOLROUTER_LOAD_SECONDS=30 STRESS_SECONDS=30 POOLROUTER_EXIT_RUNS=100 \
-		$(PY) -m pytest -rP -m stress $(ARGS)
+	CAUSALITY_SECONDS=60 SESSION_SECONDS=60 POOLROUTER_LOAD_SECONDS=30 STRESS_SECONDS=30 \
+		POOLROUTER_EXIT_RUNS=100 $(PY) -m pytest -rP -m stress $(ARGS)
 
 packages:
 	@$(SETUP) packages

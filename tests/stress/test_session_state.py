@@ -71,7 +71,7 @@ def run(twins: tuple[str, list[dict[str, Any]]], use_databases: Any) -> Iterator
     vendor, settings = twins
     seed = os.environ.get("STRESS_SEED") or secrets.token_hex(4)
 
-    def run(seconds: float, most: int, **pool: Any) -> Report:
+    def run(seconds: float, most_differences: int, **pool: Any) -> Report:
         databases = {"default": database(vendor, settings[0], **pool)}
         databases["beside"] = database(vendor, settings[0])
         for number, own in enumerate(settings[1:]):
@@ -79,7 +79,7 @@ def run(twins: tuple[str, list[dict[str, Any]]], use_databases: Any) -> Iterator
             databases[f"own{number}_beside"] = database(vendor, own)
         use_databases(databases)
         make_tables(vendor, settings)
-        report = hammer(DIALECTS[vendor], seed, until(seconds, most))
+        report = hammer(DIALECTS[vendor], seed, until(seconds, most_differences))
         show(report, f"STRESS_SEED={seed} {vendor}, {pool}")
         return report
 
@@ -120,7 +120,10 @@ def show(report: Report, title: str) -> None:
 
 
 def early_ends(report: Report) -> int:
-    """Return how many leases no request has ended."""
+    """Return how many leases no request has ended.
+
+    A few end because a receiver failed, or because only another connection was clean.
+    """
     return pools["default"].status().checkouts - report.closes
 
 

@@ -12,12 +12,13 @@ from typing import Any
 from django.db import connections
 
 from tests.stress.sessions.dialects import THREADS, Dialect
-from tests.stress.sessions.player import Player
+from tests.stress.sessions.player import CONFLICT, Player
 from tests.stress.sessions.requests import Maker, Request
 
 MOST_SHOWN = 3
-MOST_DIFFERENCES = 20
-"""After so many, there is no need to go on."""
+LEAST_REQUESTS = 200
+PATIENCE = 60.0
+"""Seconds that a slow machine may take for them."""
 
 
 class Report:
@@ -31,7 +32,7 @@ class Report:
     def compare(self, seed: str, request: Request, ours: list[Any], own: list[Any]) -> bool:
         """Return whether the answers are the same, or say nothing."""
         with self.lock:
-            if ["conflict"] in (ours, own):
+            if CONFLICT in (ours, own):
                 self.conflicts += 1
                 return False
             self.requests += 1
@@ -83,7 +84,16 @@ def hammer(dialect: Dialect, seed: str, is_enough: Callable[[Report], bool]) -> 
     return report
 
 
-def until(seconds: float, most: int = MOST_DIFFERENCES) -> Callable[[Report], bool]:
-    """Return what ends the hammer after some seconds, or after some differences."""
-    end = time.monotonic() + seconds
-    return lambda report: time.monotonic() > end or report.differences >= most
+def until(seconds: float, most_differences: int) -> Callable[[Report], bool]:
+    """Return what ends the hammer after some seconds, or after some differences.
+
+    On a slow machine it goes on for `LEAST_REQUESTS`.
+    """
+    began = time.monotonic()
+
+    def is_enough(report: Report) -> bool:
+        passed = time.monotonic() - began
+        has_enough = report.requests >= LEAST_REQUESTS or passed > seconds + PATIENCE
+        return report.differences >= most_differences or (passed > seconds and has_enough)
+
+    return is_enough

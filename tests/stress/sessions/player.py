@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import Any
 
 from django.db import Error, connections, transaction
-from django.db.models import F
 
 from tests.stress.sessions.dialects import Dialect, owners
 from tests.stress.sessions.requests import Request, Step
+from tests.stress.sessions.tags import Tags
 from tests.support.doubles import Task
-from tests.support.testapp.shop.models import Tag
 
-# Words of errors that say: another thread was in the way.
+CONFLICT = ["another thread was in the way"]
+# Words of errors that say so.
 CONFLICTS = ("database is locked", "(1213,", "(1205,")
 CLOSED = "the connection is closed"
 """After close() in a block, Django and the drivers refuse statements, each in its own words."""
@@ -23,12 +23,12 @@ PLACEHOLDER = "SELECT 'in the place of another one'"
 LASTING_LOCKS = ("advisory_lock", "get_lock")
 
 
+PATIENCE = 120.0
+"""Seconds that a request may take on a slow machine."""
+
+
 class Boom(Exception):
     """An error of a view."""
-
-
-class Conflict(Exception):
-    """Another thread was in the way, so the answers say nothing."""
 
 
 # What the receiver does for the request that this thread plays.
@@ -58,6 +58,7 @@ class Player:
         self.thread = thread
         self.dialect = dialect
         self.beside = beside
+        self._tags = Tags(alias, thread)
         self.closes = 0
         """How many times a request gave its connection back or closed it."""
         self._names = {
@@ -66,11 +67,10 @@ class Player:
         }
 
     def play(self, request: Request) -> list[Any]:
-        """Return the answers to a request; raise `Conflict` if another thread was in the way."""
+        """Return the answers to a request, or `CONFLICT` if another thread was in the way."""
         if request.end != "thread":
             return self._play(request)
-        task = Task(self._play_apart, request)
-        answers: list[Any] = task.result()
+        answers: list[Any] = Task(self._play_apart, request).finished(PATIENCE).result()
         return answers
 
     def _play_apart(self, request: Request) -> list[Any]:
@@ -89,6 +89,7 @@ class Player:
         self._has_failed = False
         self._locked_by = None
         self._conflict = False
+        self._swallows = True
         self._names["user"] = owners(self.thread)[request.user]
         playing.player = self
         try:
@@ -98,7 +99,7 @@ class Player:
         finally:
             playing.player = None
             self._end(request.end)
-        return ["conflict"] if self._conflict else self.answers
+        return CONFLICT if self._conflict else self.answers
 
     def greet(self, connection: Any) -> None:
         fails = self.request.fails if not self._has_failed else None
@@ -132,8 +133,6 @@ class Player:
                 raise
         else:
             self.answers.append([step, answer])
-
-    _swallows = True
 
     def _told(self, error: Exception) -> str:
         text = str(error)
@@ -187,7 +186,7 @@ class Player:
             self.dialect.calls[name](self.wrapper.connection, self._names["user"])
 
     def _orm(self, what: str, number: int) -> Any:
-        return getattr(self, f"_orm_{what}")(f"{self._prefix}{number}")
+        return getattr(self._tags, what)(number)
 
     def _block(self, steps: list[Step], swallows: bool, raised: bool, savepoint: bool) -> str:
         before, self._swallows = self._swallows, swallows
@@ -234,62 +233,6 @@ class Player:
     def _raise(self) -> None:
         raise Boom
 
-    # -- the ORM ------------------------------------------------------------------------
-
-    @property
-    def _prefix(self) -> str:
-        return f"tag-{self.thread}-"
-
-    @property
-    def _tags(self) -> Any:
-        return Tag.objects.using(self.alias)
-
-    def _orm_names(self, name: str) -> Any:
-        found = self._tags.filter(name__startswith=self._prefix)
-        return sorted(found.values_list("name", flat=True))
-
-    def _orm_count(self, name: str) -> Any:
-        return self._tags.filter(name__startswith=self._prefix).count()
-
-    def _orm_first(self, name: str) -> Any:
-        return str(self._tags.filter(name=name).first())
-
-    def _orm_exists(self, name: str) -> Any:
-        return self._tags.filter(name=name).exists()
-
-    def _orm_iterate(self, name: str) -> Any:
-        found = self._tags.filter(name__startswith=self._prefix).order_by("name")
-        return [tag.name for tag in found.iterator(chunk_size=2)]
-
-    def _orm_half(self, name: str) -> Any:
-        found = self._tags.filter(name__startswith=self._prefix).order_by("name")
-        with closing(found.iterator(chunk_size=2)) as tags:
-            return str(next(tags, None))
-
-    def _orm_chunked(self, name: str) -> Any:
-        with self.wrapper.chunked_cursor() as cursor:
-            cursor.execute("SELECT 1 UNION ALL SELECT 2")
-            return [tuple(row) for row in cursor.fetchmany(1)]
-
-    def _orm_create(self, name: str) -> Any:
-        return self._tags.create(name=name).name
-
-    def _orm_rename(self, name: str) -> Any:
-        return self._tags.filter(name=name).update(name=f"{name}x")
-
-    def _orm_delete(self, name: str) -> Any:
-        return self._tags.filter(name=name)._raw_delete(self.alias)
-
-    def _orm_get_or_create(self, name: str) -> Any:
-        return self._tags.get_or_create(name=name)[1]
-
-    def _orm_bulk_create(self, name: str) -> Any:
-        tags = [Tag(name=f"{self._prefix}{number}") for number in range(2)]
-        return len(self._tags.bulk_create(tags, ignore_conflicts=True))
-
-    def _orm_touch(self, name: str) -> Any:
-        return self._tags.filter(name=name).update(name=F("name"))
-
     # -- ends -------------------------------------------------------------------------------
 
     def _note_end(self) -> None:
@@ -327,5 +270,4 @@ class Player:
 
     def forget(self) -> None:
         """Delete the thread's rows, past the pool."""
-        tags = Tag.objects.using(self.beside).filter(name__startswith=self._prefix)
-        tags._raw_delete(self.beside)
+        Tags(self.beside, self.thread).forget()
