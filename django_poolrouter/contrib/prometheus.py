@@ -23,6 +23,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from ..sql.marks import MARKS
 from ..status.boards import replica_health
 from ..status.document import document
 from ..status.report import STATES, collect
@@ -30,6 +31,7 @@ from ..status.report import STATES, collect
 # The keys of the document that the metrics come from.
 KEYS = ("pools", "processes", "wait_bounds_s", "warnings")
 WAIT_TIME = "db_client_connection_wait_time_seconds"
+MARKED = "poolrouter_connection_marked_leases"
 
 
 class Figure(NamedTuple):
@@ -120,11 +122,6 @@ COUNTERS = (
     ),
     Figure("leaks", "poolrouter_connection_leaks", "Leases that lasted longer than leak_after."),
     Figure("resets", "poolrouter_connection_session_resets", "Sessions cleared at checkin."),
-    Figure(
-        "marked",
-        "poolrouter_connection_marked_leases",
-        "Leases whose user left something in the session.",
-    ),
 )
 
 # Figures that are words.  Each possible word is exported with 1 or 0.
@@ -205,6 +202,7 @@ def _of_pools(pools: Pools, bounds: Iterable[float], level: Level) -> Iterator[M
     yield from _families(GAUGES, GaugeMetricFamily, pools, level)
     yield from _families(COUNTERS, CounterMetricFamily, pools, level)
     yield _waits(pools, bounds, level)
+    yield _marks(pools, level)
     for figure, words in WORDS.items():
         yield _words(figure, words, pools, level)
     info = InfoMetricFamily(
@@ -227,6 +225,18 @@ def _waits(pools: Pools, bounds: Iterable[float], level: Level) -> Metric:
         reached = [at_once + count for count in accumulate(pool["wait_buckets"])]
         buckets = list(zip(names, reached, strict=True))
         metric.add_metric(level.values(pool), buckets, sum_value=pool["waited_s"])
+    return metric
+
+
+def _marks(pools: Pools, level: Level) -> Metric:
+    metric = CounterMetricFamily(
+        level.name(MARKED),
+        "Leases whose user left something in the session, by what it was.",
+        labels=[*level.labels, "kind"],
+    )
+    for pool in pools:
+        for kind in MARKS:
+            metric.add_metric([*level.values(pool), kind], pool["marked_by"].get(kind, 0))
     return metric
 
 

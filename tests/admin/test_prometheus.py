@@ -23,6 +23,7 @@ from django_poolrouter.contrib.prometheus import (
     ENDED,
     GAUGES,
     HOST,
+    MARKED,
     PROCESS,
     PROCESSES,
     WAIT_TIME,
@@ -31,6 +32,7 @@ from django_poolrouter.contrib.prometheus import (
     register,
 )
 from django_poolrouter.pooling.histogram import WAIT_BOUNDS
+from django_poolrouter.sql.marks import MARKS
 from django_poolrouter.status.boards.replica_health import ReplicaState
 from django_poolrouter.status.document import document
 from django_poolrouter.status.report import Report, collect
@@ -134,7 +136,13 @@ def check_pool(pool: dict[str, Any], level: Level, found: Samples) -> None:
     facts = {fact: pool[fact] for fact in level.facts}
     assert take(found, level.name("poolrouter_pool") + "_info", **labels, **facts) == 1
     check_waits(pool, level, found)
-    for key in pool.keys() - labels.keys() - facts.keys() - {"wait_buckets", "waited_s"}:
+    by_kind = {
+        kind: take(found, f"{level.name(MARKED)}_total", **labels, kind=kind) for kind in MARKS
+    }
+    assert {kind: count for kind, count in by_kind.items() if count} == pool["marked_by"]
+    assert sum(by_kind.values()) == pool["marked"]
+    others = {"wait_buckets", "waited_s", "marked", "marked_by"}
+    for key in pool.keys() - labels.keys() - facts.keys() - others:
         check_figure(pool, key, level, found)
 
 
