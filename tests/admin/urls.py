@@ -17,10 +17,13 @@ own_site.register(Pools, PoolsAdmin)
 
 
 def work(request: HttpRequest, milliseconds: int) -> HttpResponse:
-    """Read from a replica, and keep a connection to the primary busy."""
-    Order.objects.count()
+    """Keep a connection to the primary busy, and read from a replica.
+
+    In this order: callers wait for the primary, where tests look, not for the replica.
+    """
     with connections["orders"].cursor() as cursor:
         cursor.execute("SELECT pg_sleep(%s)", [milliseconds / 1000])
+    Order.objects.count()
     return HttpResponse("done")
 
 
