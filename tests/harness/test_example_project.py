@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from example_project.demo.servers import NODES, create
-from example_project.demo.site import EXAMPLE, ROOT, Site
+from example_project.demo.site import ROOT, Site
 from example_project.demo.traffic import Traffic
 from tests.servers import Cluster
+from tests.support import programs
 from tests.support.waiting import eventually
 
 ALIASES = [alias for nodes in NODES.values() for alias in nodes]
@@ -29,13 +30,12 @@ Environment = dict[str, str]
 
 def manage(*command: str, cwd: Path, environment: Environment) -> subprocess.CompletedProcess[str]:
     """Run a command of the example with nothing of our own environment but the PATH."""
-    return subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLE / "manage.py", *command],
+    return programs.run(
+        ["-m", "example_project.manage", *command],
+        {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+        | environment,
         cwd=cwd,
-        env={"PATH": os.environ["PATH"], **environment},
-        capture_output=True,
-        text=True,
-        check=False,
+        timeout=100,
     )
 
 
