@@ -162,6 +162,11 @@ class Driver:
         """Roll back any open transaction; raises if that fails."""
         connection.rollback()
 
+    def is_marked(self, connection: Any) -> bool:
+        """Tell whether the user of a watched connection has changed the session; asks no server."""
+        session: Session = connection.session
+        return session.is_marked
+
     def end_lease(self, connection: Any) -> Mark | None:
         """Return what the user has left in the session, if anything; asks no server.
 

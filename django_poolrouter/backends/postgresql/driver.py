@@ -187,6 +187,14 @@ class PsycopgDriver(Driver):
         if getattr(connection, "changed", False):
             connection.restore()
 
+    def is_marked(self, connection: Any) -> bool:
+        if super().is_marked(connection):
+            return True
+        try:
+            return bool(self.reported(connection) != connection.session.reported)
+        except Error:  # the connection is closed, and has no settings
+            return False
+
     def end_lease(self, connection: Any) -> Mark | None:
         mark = super().end_lease(connection)
         if mark is None and self.reported(connection) != connection.session.reported:

@@ -60,8 +60,7 @@ class LeasedCursors(WrapperState):
 
     def _is_marked(self) -> bool:
         """Tell whether the next statement may need something that an earlier one left behind."""
-        session = self._session
-        return session is not None and session.is_marked
+        return self._session is not None and self.driver_class().is_marked(self.connection)
 
     def _close_early(self) -> None:
         """Run the overrides of ``close()`` at the early end of a lease, and only them.
