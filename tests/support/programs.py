@@ -79,7 +79,9 @@ class Program:
     def wait(self, timeout: float | None = None) -> int:
         """Return the exit status, as Popen does: -9 after SIGKILL. May raise TimeoutExpired."""
         if self.returncode is None:
-            if not select.select([self._report], [], [], timeout)[0]:
+            poll = select.poll()  # select.select() fails on descriptors above 1023
+            poll.register(self._report, select.POLLIN)
+            if not poll.poll(None if timeout is None else timeout * 1000):
                 raise subprocess.TimeoutExpired([*self.arguments], timeout or 0)
             with self._report:
                 self.returncode = int(self._report.readline())

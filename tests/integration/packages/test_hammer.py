@@ -35,7 +35,7 @@ def hammer(
     def hammer(**order: Any) -> dict[str, Any]:
         for database in databases.values():
             forget_notes(database, tenants)
-        order |= {"tenants": tenants[:40], "pool": POOL, "seed": seed}
+        order |= {"tenants": tenants[:40], "pool": POOL | order.pop("pool", {}), "seed": seed}
         order |= {"seconds": SECONDS, "hooks": HOOKS}
         found: dict[str, Any] = run("tenants.hammer", {**databases, **order}, SECONDS + 150)
         shown = found.pop("shown")
@@ -72,5 +72,7 @@ def test_answers__are_those_of_a_connection_of_its_own(
 def test_control__without_the_overrides_rows_of_other_tenants_are_read(
     hammer: Hammer, way: str, hold: str
 ) -> None:
-    found = hammer(way=way, limit=True, hold=hold, blind=True)
+    # With reset "auto", a SET that was not declared as the backend's own marks the lease.
+    pool = {"reset": "rollback"}
+    found = hammer(way=way, limit=True, hold=hold, blind=True, pool=pool)
     assert found["foreign"] > 0

@@ -403,7 +403,9 @@ def test_notification__makes_the_socket_readable_but_the_connection_stays(use_po
         descriptor = raw.fileno()
         with pools["default"].connection() as other:
             other.execute("NOTIFY news, 'hello'")
-            assert select.select([descriptor], [], [], 10)[0]
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            assert poll.poll(10_000)
     assert query(OWN_ID["postgresql"]) == listener
     assert status().lost == 0
     query("UNLISTEN news")
