@@ -141,9 +141,10 @@ def test_read__sees_what_was_written_whatever_it_looks_like(use: Any, name: str)
 
 
 def test_read__that_may_be_a_write_counts_as_one_where_it_was_moved_to(use: Any) -> None:
-    use()
+    shop = use()
+    doubtful = ", 1 AS delete" if shop.kind == "postgresql" else r", 'a\'b' AS doubtful"
     with brought(written()):
-        assert count_raw(", 'to delete' AS todo") == 1
+        assert count_raw(doubtful) == 1
         assert current_scope().wrote == {"default"}
 
 
