@@ -308,7 +308,7 @@ SQLITE = Dialect(
         "a script": lambda raw, user: raw.executescript("SELECT 1; PRAGMA cache_size = -80"),
         "a function": lambda raw, user: raw.create_function("current_owner", 0, lambda: user),
         "another function": lambda raw, user: raw.create_function("upper", 1, lambda text: user),
-        "a limit": lambda raw, user: raw.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 5),
+        "a limit": lambda raw, user: raw.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0),
     },
     greeting=("PRAGMA synchronous = OFF",),
 )
