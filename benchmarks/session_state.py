@@ -109,10 +109,12 @@ def _seen(alias: str) -> Callable[[], object]:
     if not _Book:
         _Book.append(_books())
     book = _Book[0]
-    with connections[alias].schema_editor() as editor:
-        if alias == "auto":
+    if alias == "auto":  # the first of the two; an earlier row has left the table
+        with connections[alias].cursor() as cursor:
+            cursor.execute("DROP TABLE IF EXISTS bench_book")
+        with connections[alias].schema_editor() as editor:
             editor.create_model(book)
-            book.objects.using(alias).create(title="one")
+        book.objects.using(alias).create(title="one")
     connections[alias].ensure_connection()
     rows = book.objects.using(alias)
     return lambda: list(rows.filter(title="one"))
