@@ -27,6 +27,15 @@ def query(sql: str, params: Any = None) -> Any:
         return cursor.fetchall() if cursor.description else None
 
 
+def check_ends_with_the_lease(change: str, look: str) -> None:
+    before = query(look)
+    connection.close()
+    query(change)
+    assert query(look) != before
+    connection.close()
+    assert query(look) == before
+
+
 @pytest.fixture(params=["request", "transaction"])
 def hold(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -106,12 +115,7 @@ def test_session_state_on_mariadb__ends_with_the_lease(
     use: Any, mariadb_database: dict[str, str], change: str, look: str
 ) -> None:
     use(Vendor("mariadb", mariadb_database))
-    before = query(look)
-    connection.close()
-    query(change)
-    assert query(look) != before
-    connection.close()
-    assert query(look) == before
+    check_ends_with_the_lease(change, look)
 
 
 @pytest.mark.parametrize(
@@ -127,12 +131,7 @@ def test_session_state_on_sqlite__ends_with_the_lease(
     use: Any, tmp_path: Any, change: str, look: str
 ) -> None:
     use(Vendor("sqlite", {"NAME": str(tmp_path / "db.sqlite3")}))
-    before = query(look)
-    connection.close()
-    query(change)
-    assert query(look) != before
-    connection.close()
-    assert query(look) == before
+    check_ends_with_the_lease(change, look)
 
 
 # -- what is seen besides Django's cursors --------------------------------------------------------

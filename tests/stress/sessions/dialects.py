@@ -153,7 +153,7 @@ POSTGRESQL = Dialect(
         "execute": lambda raw, user: raw.execute("SET TIME ZONE 'Asia/Tokyo'"),
         "a cursor": lambda raw, user: raw.cursor().execute(f"SET app.user_id = '{user}'"),
         "executemany": lambda raw, user: raw.cursor().executemany(
-            "SELECT set_config('app.user_id', %s, false)", [("nobody",), (user,)]
+            "SELECT set_config('app.user_id', %s, false)", [("another",), (user,)]
         ),
         "a stream": lambda raw, user: list(
             raw.cursor().stream("SELECT set_config('app.user_id', %s, false)", [user])

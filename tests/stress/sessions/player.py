@@ -47,7 +47,7 @@ class Player:
 
     Args:
         alias: the alias.
-        thread: the number of the thread, whose rows and users nobody else uses.
+        thread: the number of the thread. Each thread has its own rows and users.
         dialect: what the vendor understands.
         beside: the alias of a connection without a pool to the same database.
 
@@ -74,7 +74,7 @@ class Player:
         return answers
 
     def _play_apart(self, request: Request) -> list[Any]:
-        """Play a request whose thread ends, on a connection that nobody closes."""
+        """Play a request in a thread that ends without closing its connection."""
         try:
             return self._play(request)
         finally:
