@@ -15,9 +15,8 @@ from django.db import connections
 
 from tests.servers import Cluster
 from tests.support import programs
-from tests.support.databases import ENGINES
 from tests.support.skips import require_program
-from tests.support.testapp.site import NODES, ROUTERS, Site
+from tests.support.testapp.site import NODES, Site, on_sqlite
 
 ROOT = Path(__file__).parents[3]
 MANAGE = ["-m", "tests.support.testproject.manage"]
@@ -39,17 +38,12 @@ def run(databases: dict[str, Any], *command: str) -> str:
     return done.stdout + done.stderr
 
 
-def on_sqlite(folder: Path, test: dict[str, Any]) -> dict[str, Any]:
-    """Return DATABASES whose replicas open the files of their primaries."""
-    return {
-        alias: {
-            "ENGINE": ENGINES["sqlite"],
-            "NAME": str(folder / f"{name}.sqlite3"),
-            "ROUTER": ROUTERS.get(alias, {}),
-            "TEST": {"NAME": str(folder / f"test_{name}.sqlite3")} if test else {},
-        }
-        for alias, (name, _) in NODES.items()
-    }
+def in_files(folder: Path, *, is_named: bool) -> dict[str, Any]:
+    """Return DATABASES on SQLite, whose test databases may be files too."""
+    databases = on_sqlite(folder)
+    for alias, (name, _) in NODES.items() if is_named else ():
+        databases[alias]["TEST"] = {"NAME": str(folder / f"test_{name}.sqlite3")}
+    return databases
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +65,7 @@ def test_tests_of_a_project__pass_and_leave_nothing_behind(
     kind: str, parallel: int, request: pytest.FixtureRequest, on_servers: Any, tmp_path: Path
 ) -> None:
     if kind.startswith("sqlite"):
-        databases = on_sqlite(tmp_path, {"NAME"} if kind == "sqlite in files" else {})
+        databases = in_files(tmp_path, is_named=kind == "sqlite in files")
     else:
         databases = on_servers(kind)
     if kind == "mariadb" and parallel > 1:  # Django clones a database with it
@@ -110,7 +104,7 @@ def tables(alias: str) -> set[str]:
 
 
 def test_migrate__makes_tables_where_they_belong(use_databases: Any, tmp_path: Path) -> None:
-    databases = on_sqlite(tmp_path, {})
+    databases = on_sqlite(tmp_path)
     for alias, database in databases.items():
         database["NAME"] = str(tmp_path / alias)
     use_databases(databases)

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from django.core.management import call_command
@@ -39,6 +40,18 @@ ROUTERS: dict[str, dict[str, Any]] = {
     "orders1": {"REPLICA_OF": "orders"},
 }
 OURS = ("shop_", "orders_", "billing_")
+
+
+def on_sqlite(folder: Path) -> dict[str, Any]:
+    """Return DATABASES whose replicas open the files of their primaries."""
+    return {
+        alias: {
+            "ENGINE": ENGINES["sqlite"],
+            "NAME": str(folder / f"{name}.sqlite3"),
+            "ROUTER": ROUTERS.get(alias, {}),
+        }
+        for alias, (name, _) in NODES.items()
+    }
 
 
 class Site:
