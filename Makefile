@@ -43,7 +43,8 @@ demo:
 
 quick:
 	@$(SETUP) quick
-	$(PY) -m pytest -n auto --maxprocesses 4 -k "unit or sqlite" tests/unit tests/contract $(ARGS)
+	HYPOTHESIS_PROFILE=quick $(PY) -m pytest -n auto --maxprocesses 4 -k "unit or sqlite" \
+		tests/unit tests/contract $(ARGS)
 
 test:
 	@$(SETUP) test

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from .process.health import PoolHealth, PoolHealthMonitor
     from .process.mappings import MultiDatabasePool, ReadWritePool, clusters, pools
     from .process.shutdown import PoolManager
-    from .router import using_primary, using_replica
-    from .routing import scope
+    from .router import routed, using_primary, using_replica
+    from .routing import carry_scope, scope
 
 __all__ = [
     "DatabasePool",
@@ -34,8 +34,10 @@ __all__ = [
     "PoolTimeout",
     "ReadWritePool",
     "ReplicaUnavailable",
+    "carry_scope",
     "clusters",
     "pools",
+    "routed",
     "scope",
     "using_primary",
     "using_replica",
@@ -48,8 +50,8 @@ _HOMES = {
     "process.shutdown": ("PoolManager",),
     "process.mappings": ("MultiDatabasePool", "ReadWritePool", "clusters", "pools"),
     "pooling": ("PoolConfig", "PoolProfile", "PoolStatus"),
-    "router": ("using_primary", "using_replica"),
-    "routing": ("scope",),
+    "router": ("routed", "using_primary", "using_replica"),
+    "routing": ("carry_scope", "scope"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -12,6 +12,7 @@ from . import conf
 from .checks.routing import check_labels, check_relations, check_settings
 from .management.refuse_replica import refuse_replica
 from .process.registry import registry
+from .statements import blocks
 from .statements.recorder import record_statements
 from .status.boards.writer import Publisher
 
@@ -29,18 +30,21 @@ class PoolRouterConfig(AppConfig):
         checks.register(check_settings)
         checks.register(check_labels, checks.Tags.models)
         checks.register(check_relations, checks.Tags.models)
-        watch_other_engines()
+        join_django()
         pre_migrate.connect(refuse_replica, dispatch_uid="django_poolrouter")
         Publisher(registry).start()
         mirror_replicas()
 
 
-def watch_other_engines() -> None:
-    """Record statements on engines that are not ours, if a cluster with replicas has one.
+def join_django() -> None:
+    """Connect to Django what the settings need: nothing without replicas.
+
+    Statements on engines that are not ours are recorded if a cluster with replicas has one.
 
     If no cluster has one, no receiver is connected.  Our own backends send the signal too, and a
     receiver would cost a fifth of each checkout.
     """
+    blocks.open_on_primaries(replicated=conf.has_replicas())
     if conf.has_other_engines():
         connection_created.connect(record_statements, dispatch_uid="django_poolrouter")
     else:

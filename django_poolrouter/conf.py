@@ -211,6 +211,11 @@ def tells_positions(cluster: ClusterConfig) -> bool:
     return all(driver is not None and driver.tells_positions for driver in _drivers(cluster))
 
 
+def has_replicas() -> bool:
+    """Tell whether a cluster has a replica."""
+    return any(cluster.replicas for cluster in clusters_or_none() or ())
+
+
 def has_other_engines() -> bool:
     """Tell whether a database of a cluster with replicas has an engine that is not ours."""
     replicated = [cluster for cluster in clusters_or_none() or () if cluster.replicas]

@@ -16,6 +16,9 @@ from .routing import Scope, carry, current_scope, scope
 from .routing.scopes import aiterate_in, iterate_in
 from .validation import ConfigError
 
+# The methods by which a request asks for no change (RFC 9110, 9.2.1).
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
+
 Response = HttpResponseBase
 GetResponse = Callable[[HttpRequest], Response | Awaitable[Response]]
 
@@ -64,7 +67,9 @@ class RoutingMiddleware:
         """Return a scope that knows what the user wrote before, unless that is loaded late."""
         late = self._store.after_authentication
         brought = None if late else self._store.load(request)
-        return carry.unpack(brought, registry.topology.clusters)
+        begun = carry.unpack(brought, registry.topology.clusters)
+        begun.is_unsafe = request.method not in SAFE_METHODS
+        return begun
 
     def _load_late(self, request: HttpRequest, *view: Any) -> None:
         """Add to the request's scope what the user wrote before."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, ParamSpec, TypeVar, overload
 
 from django.apps import apps
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model
 
 from .errors import ReplicaUnavailable
 from .process.registry import registry
 from .routing import Cluster, Decision, NoReplica, Topology, Using, current_scope, reasons
+from .routing.always_primary import PACKAGES, SESSIONS, belongs_to
 from .routing.using import Wish
 from .statements.decision_log import announce, has_listeners
 from .statements.transactions import in_transaction_on
@@ -143,6 +146,28 @@ def using_replica(using: Any = None) -> Any:
     return _using("replica", using)
 
 
+@overload
+def routed(using: Callable[P, T]) -> Callable[P, T]: ...
+@overload
+def routed(using: str | None = None) -> Using: ...
+def routed(using: Any = None) -> Any:
+    """Restore the usual rules for reads, where something else keeps them on the primary.
+
+    Those are requests that are not safe, as UNSAFE_METHODS says, and ``using_primary()`` or
+    ``using_replica()`` around the block.  Positions, pins and transactions are obeyed as ever.
+
+    It is a context manager and a decorator, for sync and async code, bare or called.
+
+    Args:
+        using: the alias of one cluster's primary, or None for all clusters.
+
+    Raises:
+        ValueError: at the start of the block, if no cluster has this primary.
+
+    """
+    return _using("routed", using)
+
+
 def _using(role: Wish, using: Any) -> Any:
     if callable(using):
         return Using(role, None)(using)
@@ -162,11 +187,11 @@ def _decide_read(model: type[Model], hints: dict[str, Any]) -> Decision | None:
     if instance is not None and _is_foreign(instance, topology):
         return None
     model = _class_of(model)
-    cluster, is_always_primary = topology.homes.get(model) or _home(model, topology)
+    cluster, fixed = topology.homes.get(model) or _home(model, topology)
     if cluster is None:
         return None
-    if is_always_primary:
-        return cluster.always_primary
+    if fixed is not None:
+        return fixed
     if instance is not None and model in _generic_targets(_class_of(instance)):
         return cluster.generic
     return cluster.decide_read(current_scope(), in_transaction_on)
@@ -202,17 +227,40 @@ def owner(model: Any, topology: Topology) -> Cluster | None:
     return _home(_class_of(model), topology)[0]
 
 
-def _home(model: type[Model], topology: Topology) -> tuple[Cluster | None, bool]:
-    """Return the cluster that has a model's table, and whether all reads go to its primary."""
+def _home(model: type[Model], topology: Topology) -> tuple[Cluster | None, Decision | None]:
+    """Return the cluster that has a model's table, and the decision if all reads have the same."""
     home = topology.homes.get(model)
     if home is None:
-        table = _table(model)
-        cluster = topology.owner(*table)
-        home = cluster, cluster is not None and cluster.is_always_primary(*table)
+        cluster = topology.owner(*_table(model))
+        home = cluster, None if cluster is None else _fixed(model, cluster)
         # Other classes are not kept: migrations make many, and use them only briefly.
         if _is_registered(model):
             topology.homes[model] = home
     return home
+
+
+def _fixed(model: type[Model], cluster: Cluster) -> Decision | None:
+    """Return the decision for a model that is never read from a replica, or None."""
+    if model.__module__ == "__fake__":
+        # A migration's.  Its rows and even its table may be too new for the replicas.
+        return cluster.historical
+    rule = cluster.config.always_primary.rule(*_table(model))
+    if rule is not None:
+        return cluster.always_primary if rule else None
+    if belongs_to(model, SESSIONS) or model is _session_model():
+        return cluster.session
+    return cluster.package if belongs_to(model, PACKAGES) else None
+
+
+def _session_model() -> type[Model] | None:
+    """Return the model of SESSION_ENGINE; None if sessions are not kept in a table."""
+    if not apps.models_ready:
+        return None
+    try:
+        found = import_module(settings.SESSION_ENGINE).SessionStore.get_model_class()
+    except Exception:  # of an engine without a table, or one that cannot be imported
+        return None
+    return found if isinstance(found, type) else None
 
 
 def _is_registered(model: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +17,10 @@ pytest_plugins = ["tests.servers.fixtures"]
 
 # No example has a deadline: the machine may be busy with something else.
 hypothesis.settings.register_profile("tests", deadline=None)
-hypothesis.settings.load_profile("tests")
+# `make quick` tries fewer; all else tries as many as Hypothesis does by default.
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
+chosen = "quick" if os.environ.get("HYPOTHESIS_PROFILE") == "quick" else "tests"
+hypothesis.settings.load_profile(chosen)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from .wrapper.cursors import LeasedCursors
 from .wrapper.demotion import ErrorWatch, clear_if_demoted
 from .wrapper.greeting import Greeting
 from .wrapper.late_transaction import LateTransaction
+from .wrapper.moved_block import MovedBlock
 from .wrapper.overrides import kept_open, opened_before, overrides_of, refusals
 from .wrapper.recipe import complete
 from .wrapper.test_mirror import Mirror
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from ..process.database_pool import DatabasePool
 
 
-class PooledDatabaseWrapper(Mirror, LateTransaction, LeasedCursors, Greeting):
+class PooledDatabaseWrapper(MovedBlock, Mirror, LateTransaction, LeasedCursors, Greeting):
     """Give a backend's DatabaseWrapper connections from a pool.
 
     ``class DatabaseWrapper(PooledDatabaseWrapper, base.DatabaseWrapper): pass`` is a complete

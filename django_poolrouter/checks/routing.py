@@ -14,7 +14,6 @@ from .. import conf
 from ..process.registry import registry
 from ..router import owner
 from ..routing import BALANCERS, ClusterConfig, Topology
-from ..routing.config import ALWAYS_PRIMARY
 from ..validation import did_you_mean
 from . import project
 from .deployment import check_deployment
@@ -77,7 +76,7 @@ def _check_named(cluster: ClusterConfig) -> Iterator[CheckMessage]:
     models = {model._meta.label.lower(): model._meta.label for model in apps.get_models()}
     named = {
         "APPS": cluster.apps | cluster.models,
-        "ALWAYS_PRIMARY": cluster.always_primary - set(map(str.lower, ALWAYS_PRIMARY)),
+        "ALWAYS_PRIMARY": cluster.always_primary.named | cluster.always_primary.removed,
     }
     for option, names in named.items():
         for name in sorted(names - labels - models.keys()):
@@ -162,11 +161,11 @@ def _check_balance(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
 def _check_sessions(replicated: list[ClusterConfig]) -> Iterator[CheckMessage]:
     for cluster in replicated if project.sessions_in_database() else ():
         owns = "sessions" in cluster.apps or cluster.primary == "default"
-        if owns and not {"sessions", "sessions.session"} & cluster.always_primary:
+        if owns and cluster.always_primary.rule("sessions", "session") is False:
             yield Warning(
                 f"Sessions are kept in the database, and ALWAYS_PRIMARY of {cluster.primary!r} "
-                "does not name them: a user who just logged in may be unknown in the next request.",
-                hint="Add 'sessions' to ALWAYS_PRIMARY, or use another SESSION_ENGINE.",
+                "removes them: a user who just logged in may be unknown in the next request.",
+                hint="Remove '!sessions' from ALWAYS_PRIMARY, or use another SESSION_ENGINE.",
                 id="poolrouter.W011",
             )
 

@@ -122,6 +122,11 @@ COUNTERS = (
     ),
     Figure("leaks", "poolrouter_connection_leaks", "Leases that lasted longer than leak_after."),
     Figure("resets", "poolrouter_connection_session_resets", "Sessions cleared at checkin."),
+    Figure(
+        "unsafe_reads",
+        "poolrouter_unsafe_request_reads",
+        "Reads that stayed on the primary because their request was not safe.",
+    ),
 )
 
 # Figures that are words.  Each possible word is exported with 1 or 0.

@@ -40,8 +40,9 @@ CELL_WORDS = 8
     CLEARED,
     PEAK_OPEN,
     RESETS,  # sessions cleared
+    UNSAFE_READS,
     BUCKETS,  # the first of WAIT_BUCKETS words: waits by their length
-) = range(20)
+) = range(21)
 # The first of the words that higher layers write: what they know about the pool's server.
 NOTES = BUCKETS + WAIT_BUCKETS
 # The first of the words that count marked leases, one for each of MARKS.
@@ -146,6 +147,8 @@ class PoolStatus:
     """The most connections that were open at once."""
     resets: int = 0
     """Sessions cleared, or given up because only a new connection is neutral."""
+    unsafe_reads: int = 0
+    """Reads that ran on this primary only because their request was not safe (UNSAFE_METHODS)."""
     marks: tuple[int, ...] = (0,) * len(MARKS)
     """Leases whose user left something in the session, which checkin cleared: one count for each
     of ``sql.marks.MARKS``."""
@@ -178,7 +181,7 @@ class PoolStatus:
 COUNTERS = (
     *("checkouts", "waits", "waited", "wait_buckets", "timeouts", "refused"),
     *("connects", "connect_errors", "closes", "lost", "recycled", "cleared", "leaks"),
-    *("resets", "marks"),
+    *("resets", "marks", "unsafe_reads"),
 )
 
 
@@ -228,6 +231,7 @@ def read(words: Iterable[int], now: int) -> PoolStatus:
         leaks=values[LEAKS],
         peak_open=values[PEAK_OPEN],
         resets=values[RESETS],
+        unsafe_reads=values[UNSAFE_READS],
         marks=tuple(values[MARKED:POOL_WORDS]),
         wait_buckets=tuple(values[BUCKETS : BUCKETS + WAIT_BUCKETS]),
     )

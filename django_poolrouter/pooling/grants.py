@@ -294,6 +294,11 @@ class PoolState:
             if mark:
                 self._words[counters.MARKED + MARKS.index(mark)] += 1
 
+    def note_unsafe_read(self) -> None:
+        """Count a read that ran here only because its request was not safe."""
+        with self.lock:
+            self._words[counters.UNSAFE_READS] += 1
+
     # -- all entries -------------------------------------------------------------------------
 
     def clear(self, generation: int) -> None:

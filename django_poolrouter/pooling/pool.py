@@ -226,6 +226,10 @@ class Pool:
         """Have another call check the lease in soon; takes no lock, so finalizers may call it."""
         self._given_up.append(lease)
 
+    def note_unsafe_read(self) -> None:
+        """Count a read that ran here only because its request was not safe."""
+        self._state.note_unsafe_read()
+
     def status(self) -> PoolStatus:
         """Return the current figures."""
         return self._state.status(self._clock())

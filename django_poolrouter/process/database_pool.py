@@ -267,6 +267,12 @@ class DatabasePool:
 
     # -- end -----------------------------------------------------------------------------
 
+    def note_unsafe_read(self) -> None:
+        """Count a read that ran here only because its request was not safe."""
+        pool = self._pool
+        if pool is not None:
+            pool.note_unsafe_read()
+
     def clear(self) -> None:
         """Replace every connection of the alias: idle ones now, leased ones at checkin.
 

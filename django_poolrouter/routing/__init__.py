@@ -6,18 +6,19 @@ Every room except ``pooling``, ``sql`` and ``validation`` may import this one.
 from .balancers import BALANCERS
 from .cluster import Cluster
 from .config import ClusterConfig, parse_clusters
-from .decision import Decision
+from .decision import Chosen, Decision
 from .logs import NoReplica, NotAsked, ServerFailed
 from .monitor import Monitor
 from .positions import Position
 from .replica_health import ReplicaHealth
-from .scopes import Scope, current_scope, scope
+from .scopes import Scope, carry_scope, current_scope, scope
 from .surroundings import OnLook, State, Surroundings
 from .topology import Role, Topology
 from .using import Using
 
 __all__ = [
     "BALANCERS",
+    "Chosen",
     "Cluster",
     "ClusterConfig",
     "Decision",
@@ -34,6 +35,7 @@ __all__ = [
     "Surroundings",
     "Topology",
     "Using",
+    "carry_scope",
     "current_scope",
     "parse_clusters",
     "scope",

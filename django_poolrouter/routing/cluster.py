@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from . import reasons
 from .balancers import Balancer, Candidate
 from .config import ClusterConfig
-from .decision import Decision
+from .decision import Chosen, Decision
 from .logs import NoReplica, NotAsked, ServerFailed
 from .prober import Prober
 from .replica_health import ReplicaHealth
@@ -70,20 +70,28 @@ class Cluster:
     def _prepare_decisions(self) -> None:
         """Make all possible decisions once: creating one takes longer than choosing one."""
         primary = self.primary
+        # For models that are never read from a replica.
         self.always_primary = Decision(primary, reasons.ALWAYS_PRIMARY)
-        """For models that are never read from a replica."""
+        self.session = Decision(primary, reasons.SESSION)
+        self.package = Decision(primary, reasons.PACKAGE)
+        self.historical = Decision(primary, reasons.HISTORICAL)
+        self.not_listed = Decision(primary, reasons.NOT_LISTED)
+        """For a test that may not use the replica."""
+        self.block = Decision(primary, reasons.BLOCK)
+        """For statements on a replica's alias under which a transaction on the primary began."""
         self.generic = Decision(primary, reasons.GENERIC)
         """For models that are read through a generic relation."""
         self._alone = Decision(primary, reasons.NO_REPLICAS)
         self._wished = Decision(primary, reasons.USING_PRIMARY)
         self._in_transaction = Decision(primary, reasons.TRANSACTION)
+        self._unsafe = Decision(primary, reasons.UNSAFE)
         self._wrote = Decision(primary, reasons.WROTE)
         self._pinned = Decision(primary, reasons.PINNED)
         self._not_reached = Decision(primary, reasons.NOT_REACHED)
         self._none_qualifies = Decision(primary, reasons.NONE_QUALIFIES)
-        self._balanced = {a: Decision(a, reasons.BALANCED) for a in self.replicas}
+        self._balanced = {a: Decision(Chosen(a), reasons.BALANCED) for a in self.replicas}
         self._asked_for = {a: Decision(a, reasons.USING_REPLICA) for a in self.replicas}
-        self._followed = {a: Decision(a, reasons.FOLLOWED) for a in self.replicas}
+        self._followed = {a: Decision(Chosen(a), reasons.FOLLOWED) for a in self.replicas}
 
     def __repr__(self) -> str:
         return f"<Cluster {self.primary!r} replicas={list(self.replicas)}>"
@@ -111,6 +119,9 @@ class Cluster:
             return self._choose(scope, self._asked_for)
         if in_transaction(primary):
             return self._in_transaction
+        if scope.is_unsafe and wanted is None and self.config.unsafe_methods == "primary":
+            scope.note_unsafe_read(primary)
+            return self._unsafe
         if primary in scope.wrote and scope.sticky and self.uses_positions:
             return self._wrote
         if self.blind_seconds and scope.pinned_for(primary, self.pin_seconds):
@@ -120,11 +131,11 @@ class Cluster:
         return self._choose(scope, self._balanced)
 
     def _choose(self, scope: Scope, decisions: dict[str, Decision]) -> Decision:
-        """Use the scope's replica while it is alive, else the next one in turn."""
+        """Use the scope's replica while it may be read, else the next one in turn."""
         health = self.health
         alias = scope.choice(self.primary)
         if alias is not None:
-            if alias in health.alive:
+            if health.may_be_read(alias):
                 return decisions[alias]
             scope.drop_choice(self.primary)
         if not health.ready:
@@ -146,11 +157,16 @@ class Cluster:
         return self._choose(scope, self._followed)
 
     def choose_caught_up(self, scope: Scope, alias: str) -> Decision:
-        """Return where a read sees what the scope must see; may ask replicas and wait briefly.
+        """Return where a read sees what it must see; may ask replicas and wait briefly.
+
+        It must see what the scope knows of, and what is older than MAX_LAG.
 
         Args:
             scope: the scope of the read.
             alias: the replica that was chosen for the read.
+
+        Raises:
+            NoReplica: no replica may be read, and FALLBACK is "error".
 
         """
         if wish(self.primary) == "replica":
@@ -164,7 +180,7 @@ class Cluster:
                 return self._pinned
         wanted = scope.positions.get(self.primary)
         if wanted is None or self.prober is None:
-            return self._followed[alias]
+            return self._choose_ready(scope, alias)
         position, written_at = wanted
         if self._is_over(position.epoch, self.prober):
             # The position belongs to a history that has ended, for example by a promotion.  No
@@ -180,6 +196,14 @@ class Cluster:
         if found != self.primary:
             return self._followed[found]
         return self._not_reached if self.primary in scope.positions else self._pinned
+
+    def _choose_ready(self, scope: Scope, alias: str) -> Decision:
+        """Stay on a replica unless it may not be read any more, for example because it lags."""
+        if self.health.may_be_read(alias):
+            return self._followed[alias]
+        if alias == scope.choice(self.primary):
+            scope.drop_choice(self.primary)
+        return self._choose(scope, self._balanced)
 
     def _is_over(self, epoch: str, prober: Prober) -> bool:
         """Tell whether the primary now writes another history; ask it before returning True."""
@@ -237,11 +261,6 @@ class Cluster:
         return self._none_qualifies
 
     # -- models and writes ------------------------------------------------------------------
-
-    def is_always_primary(self, app_label: str, model_name: str) -> bool:
-        """Tell whether reads of a model never go to a replica."""
-        labels = self.config.always_primary
-        return app_label in labels or f"{app_label}.{model_name}".lower() in labels
 
     def note_write(self, scope: Scope, transaction: Transaction) -> None:
         """Note in the scope that a statement ran on the primary and may have written."""

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from .. import validation
 from ..validation import ConfigError, Problem
+from .always_primary import AlwaysPrimary, labels
 from .balancers import BALANCERS
 
-ALWAYS_PRIMARY = ("sessions", "contenttypes", "admin.LogEntry", "django_cache")
-"""The models that ALWAYS_PRIMARY names by default.
-
-Some are read back at once, perhaps in another request.  Others are written where you expect a
-read.  ``django_cache`` is the app label of the database cache.
-"""
-
-
-def labels(value: Any) -> frozenset[str]:
-    """Accept app labels and models; return them with the models' names in lower case."""
-    listed = isinstance(value, Iterable) and not isinstance(value, str)
-    if not listed or not all(isinstance(label, str) for label in value):
-        raise ValueError(
-            "must be a list of app labels and models", 'For example ["orders", "billing.Invoice"].'
-        )
-    return frozenset(label.lower() if "." in label else label for label in value)
-
-
 CLUSTER_CHECKS: Mapping[str, validation.Check] = {
-    "ALWAYS_PRIMARY": labels,
+    "ALWAYS_PRIMARY": AlwaysPrimary.parse,
     "BALANCER": validation.one_of(*BALANCERS, dotted=True),
     "READ_YOUR_WRITES": validation.one_of("position", "pin", "off"),
     "PIN_SECONDS": validation.seconds(),
     "MAX_LAG": validation.seconds(optional=True, above_zero=True),
-    "FALLBACK": validation.one_of("primary", "error"),
+    "FALLBACK": validation.one_of("primary", "error", "lagging"),
+    "UNSAFE_METHODS": validation.one_of("primary", "replica"),
 }
 DEFAULTS = "POOLROUTER['ROUTING']"
 STORE: Mapping[str, validation.Check] = {"STORE": validation.one_of("cookie", "cache", dotted=True)}
@@ -71,8 +55,9 @@ class ClusterConfig:
     pin_seconds: float = 5.0
     max_lag: float | None = 10.0
     fallback: str = "primary"
-    always_primary: frozenset[str] = labels(ALWAYS_PRIMARY)
-    """Apps and models whose reads never go to a replica."""
+    unsafe_methods: str = "primary"
+    always_primary: AlwaysPrimary = field(default_factory=AlwaysPrimary)
+    """What the project adds to the models that are never read from a replica, or removes."""
 
     @property
     def aliases(self) -> tuple[str, ...]:

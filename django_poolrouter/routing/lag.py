@@ -29,10 +29,6 @@ class History:
     def __len__(self) -> int:
         return len(self._samples)
 
-    def age(self, now: float) -> float:
-        """Return how many seconds old the oldest position is; 0.0 if there is none."""
-        return now - self._samples[0][0] if self._samples else 0.0
-
     def add(self, position: Position, now: float) -> None:
         """Remember where the primary's log ended; forget the positions of another epoch."""
         if self._samples and self._samples[-1][1].epoch != position.epoch:

@@ -30,13 +30,18 @@ class Monitor:
         self._watches: dict[Cluster, _Watch] = {}
         self._has_ended = False
 
-    def note_use(self, cluster: Cluster) -> None:
-        """Monitor a cluster, because a read ran on a replica or found none that qualifies."""
+    def note_use(self, cluster: Cluster) -> bool:
+        """Monitor a cluster, because a read ran on a replica or found none that qualifies.
+
+        Return whether threads look at its servers now.
+        """
         watch = self._watches.get(cluster)
         if watch is None:
             self._start(cluster)
-        else:
-            watch.used = time.monotonic()
+            watch = self._watches.get(cluster)
+            return watch is not None and bool(watch.threads)
+        watch.used = time.monotonic()
+        return bool(watch.threads)
 
     def stop(self, patience: float = 0.5) -> None:
         """End the threads; wait up to ``patience`` seconds.  The next use starts new threads."""

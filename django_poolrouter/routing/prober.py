@@ -17,6 +17,10 @@ logger = logging.getLogger("django_poolrouter.routing")
 WAIT = 0.025
 # Seconds between two questions to the same replica, while a read waits.
 POLL = 0.004
+# Seconds for which a look at a server is current.  The monitor looks once a second.
+CURRENT = 2.5
+# Seconds that the first read waits until the monitor has looked at the primary.
+FIRST_LOOK = 1.0
 # A replica with a lag of more seconds than this will not catch up while a read waits.
 HOPELESS = 1.0
 
@@ -52,6 +56,9 @@ class Prober:
         self._lock = threading.Lock()  # guards _asking
         self._asking: dict[str, threading.Event] = {}
         self._asked: dict[str, float] = {}
+        self._looked: dict[str, float] = {}  # when each server was looked at last
+        self._has_looked = threading.Condition()
+        self._told_of: tuple[str, ...] = ()
 
     # -- for writes ------------------------------------------------------------------------
 
@@ -90,7 +97,7 @@ class Prober:
 
     def _in_order(self, first: str) -> list[str]:
         others = [c.alias for c in self._health.ready if c.alias != first]
-        return [first, *others] if first in self._health.alive else others
+        return [first, *others] if self._health.may_be_read(first) else others
 
     def _worth_waiting(self) -> bool:
         lags = [self._health.lag(candidate.alias) for candidate in self._health.ready]
@@ -137,7 +144,42 @@ class Prober:
             return False
         except NotAsked:
             return alias in health.alive
+        finally:
+            self._looked[alias] = self._clock()
         return True
+
+    # -- for the first reads ---------------------------------------------------------------
+
+    def is_current(self, alias: str) -> bool:
+        """Tell whether the primary and a replica were looked at a short while ago."""
+        return self._is_looked_at(self._primary) and self._is_looked_at(alias)
+
+    def make_current(self, alias: str, *, is_watched: bool) -> None:
+        """Find out how far a replica is behind, where no look is current.
+
+        Without this, the first reads of a process could be older than MAX_LAG.
+
+        Args:
+            alias: the replica.
+            is_watched: whether the monitor looks at the primary about now.
+
+        """
+        if is_watched:
+            with self._has_looked:
+                self._has_looked.wait_for(lambda: self._is_looked_at(self._primary), FIRST_LOOK)
+        elif not self._is_looked_at(self._primary):
+            self._look_at_primary()
+        deadline = self._clock() + WAIT
+        self._ask_once(alias, deadline)
+        # Most replicas are a little behind.  A moment later this one may have reached what the
+        # primary had written before.
+        while self._health.lag(alias) is None and self._clock() + POLL < deadline:
+            self._sleep(POLL)
+            self._ask_once(alias, deadline)
+
+    def _is_looked_at(self, alias: str) -> bool:
+        looked = self._looked.get(alias)
+        return looked is not None and self._clock() - looked <= CURRENT
 
     # -- for the monitor -------------------------------------------------------------------
 
@@ -154,7 +196,18 @@ class Prober:
     def _look_at_primary(self) -> None:
         try:
             self.written()
-        except ServerFailed:
+        except ServerFailed as failure:
             self._health.note_primary_down()
+            lagging = self._health.lagging()
+            if lagging and lagging != self._told_of:
+                logger.warning(
+                    "the primary %r does not answer (%s): reads go to replicas that lag: %s",
+                    *(self._primary, failure, ", ".join(lagging)),
+                )
+            self._told_of = lagging
         except NotAsked:
             pass
+        finally:
+            with self._has_looked:
+                self._looked[self._primary] = self._clock()
+                self._has_looked.notify_all()

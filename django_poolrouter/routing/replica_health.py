@@ -2,8 +2,8 @@
 
 A replica that failed is **ejected**.  It gets no reads until a probe succeeds.  The first probe
 comes after a cool-down.  A replica that works may **lag** beyond MAX_LAG.  It is chosen only if
-the primary is down or most replicas lag.  In each of these states, an operator may also have
-**drained** it.
+the primary is down, or if most replicas lag and FALLBACK is "lagging".  In each of these states,
+an operator may also have **drained** it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ from .surroundings import State, Surroundings
 
 # Seconds from a failure to the next probe.
 COOL_DOWN = 3.0
-# Seconds after the first look at a primary.  Until they are over, a replica that is behind all
-# known positions does not count as lagging.
-GRACE = 2.0
 
 
 @dataclass(slots=True)
@@ -60,7 +57,7 @@ class ReplicaHealth:
         ]
         self._max_lag = config.max_lag
         # If most replicas lag, read from them: all reads at once could overload the primary.
-        self._spare_primary = config.fallback == "primary"
+        self._spare_primary = config.fallback == "lagging"
         self._clock = surroundings.clock
         self._on_change = surroundings.on_change
         self._on_look = surroundings.on_look
@@ -74,6 +71,7 @@ class ReplicaHealth:
         # Replaced as a whole under the lock, read without it.
         self.ready: tuple[Candidate, ...] = tuple(candidates)
         """The replicas that reads are balanced over."""
+        self._ready_aliases = frozenset(self._records)
         self.alive: Mapping[str, Candidate] = {c.alias: c for c in candidates}
         """The replicas that are neither ejected nor drained."""
 
@@ -98,6 +96,14 @@ class ReplicaHealth:
         """
         return self._records[alias].run
 
+    def may_be_read(self, alias: str) -> bool:
+        """Tell whether reads are balanced over a replica at this moment."""
+        return alias in self._ready_aliases
+
+    def lagging(self) -> tuple[str, ...]:
+        """Return the replicas that lag, and that are read nevertheless."""
+        return tuple(c.alias for c in self.ready if self._records[c.alias].lags)
+
     def has_reached(self, alias: str, position: Position) -> bool:
         """Tell whether a replica is known to have reached a position."""
         known = self._records[alias].position
@@ -121,7 +127,7 @@ class ReplicaHealth:
                 record.position = position
                 now = self._clock()
                 record.lag = self._history.lag(position, now)
-                record.lags = self._lags(position, record.lag, now)
+                record.lags = self._lags(position, record.lag)
                 self._publish()
         self._report(alias)
 
@@ -216,15 +222,14 @@ class ReplicaHealth:
 
     # -- which replicas may be read ----------------------------------------------------------
 
-    def _lags(self, position: Position | None, lag: float | None, now: float) -> bool:
+    def _lags(self, position: Position | None, lag: float | None) -> bool:
         """Tell whether a replica is too far behind; the caller holds the lock."""
         if self._max_lag is None or not self._history:
             return False
         if position is None:  # nothing replicates there, or nothing was replayed yet
             return True
-        if lag is None:  # behind all known positions of the primary; at first these are few
-            return self._history.age(now) > GRACE
-        return lag > self._max_lag
+        # Without a lag, the replica is behind all positions that are known of the primary.
+        return lag is None or lag > self._max_lag
 
     def _publish(self) -> None:
         """Update ``alive`` and ``ready``; the caller holds the lock."""
@@ -236,3 +241,4 @@ class ReplicaHealth:
             ready = alive
         self.alive = {record.candidate.alias: record.candidate for record in alive}
         self.ready = tuple(record.candidate for record in ready)
+        self._ready_aliases = frozenset(candidate.alias for candidate in self.ready)

@@ -5,10 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Protocol
+from contextvars import ContextVar, copy_context
+from functools import wraps
+from inspect import iscoroutinefunction
+from typing import ParamSpec, Protocol, TypeVar
 
 from .positions import Position
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Transaction(Protocol):
@@ -34,8 +39,8 @@ class Scope:
     """
 
     __slots__ = (
-        *("_choices", "_clock", "_open", "_pins"),
-        *("brought", "chosen", "positions", "sticky", "wrote"),
+        *("_choices", "_clock", "_open", "_pins", "_unsafe_reads"),
+        *("brought", "chosen", "is_unsafe", "positions", "sticky", "wrote"),
     )
 
     def __init__(self, *, sticky: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
@@ -55,10 +60,13 @@ class Scope:
         A query on another alias runs there because the caller named that alias, with ``using()``
         for example.  A query on one of these may also have been named.
         """
+        self.is_unsafe = False
+        """Whether it is the scope of a request that may change something, such as a POST."""
         self._clock = clock
         self._choices: dict[str, str] = {}
         self._pins: dict[str, float] = {}
         self._open: dict[str, set[Transaction]] = {}
+        self._unsafe_reads: set[str] = set()
 
     def pin(self, cluster: str, seconds: float) -> None:
         """Keep reads of a cluster on its primary for some seconds; never shorten a pin."""
@@ -145,6 +153,21 @@ class Scope:
             self.drop_choice(cluster)
 
 
+    def note_unsafe_read(self, cluster: str) -> None:
+        """Note that the next query of a cluster runs on its primary because of the request."""
+        self._unsafe_reads.add(cluster)
+
+    def took_unsafe_read(self, cluster: str) -> bool:
+        """Tell whether ``note_unsafe_read`` announced the query that ran; forget that it did.
+
+        Django asks its routers twice for some queries, so their questions cannot be counted.
+        """
+        if cluster not in self._unsafe_reads:
+            return False
+        self._unsafe_reads.discard(cluster)
+        return True
+
+
 _current: ContextVar[Scope | None] = ContextVar("poolrouter_scope", default=None)
 
 
@@ -155,6 +178,35 @@ def current_scope() -> Scope:
         scope = Scope(sticky=False)
         _current.set(scope)
     return scope
+
+
+def carry_scope(function: Callable[P, T]) -> Callable[P, T]:
+    """Return a function that runs in the scope of this moment, for a thread that you start.
+
+    Use it where you start the thread: ``executor.submit(carry_scope(work), 1)``.  What the thread
+    writes, the scope reads, and the user's next request too if the thread ends before the request
+    does.  Blocks such as ``using_primary()`` are carried along.  Several threads may run the
+    function at the same time.
+
+    Raises:
+        TypeError: the function is a coroutine function.  Tasks have the scope by themselves.
+
+    """
+    if iscoroutinefunction(function):
+        name = getattr(function, "__qualname__", function)
+        raise TypeError(
+            f"carry_scope() takes a function that a thread runs, not the coroutine function {name}."
+            " Tasks and asyncio.to_thread() have the scope without it."
+        )
+    current_scope()  # so that there is one to carry
+    context = copy_context()
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        # Two threads cannot be in one context, so each has a copy.  The scope is the same object.
+        return context.copy().run(function, *args, **kwargs)
+
+    return run
 
 
 @contextmanager

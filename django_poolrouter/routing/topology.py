@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from .cluster import Cluster
+from .decision import Decision
 
 Role = Literal["primary", "replica", "standalone"]
 
@@ -18,8 +19,8 @@ class Topology:
         self.by_alias = {
             alias: cluster for cluster in self.clusters.values() for alias in cluster.aliases
         }
-        self.homes: dict[type, tuple[Cluster | None, bool]] = {}
-        """The owner of each model, and whether the model is never read from a replica.
+        self.homes: dict[type, tuple[Cluster | None, Decision | None]] = {}
+        """The owner of each model, and the decision for one that is never read from a replica.
 
         The router keeps its answers here, because it needs one for each query.
         """

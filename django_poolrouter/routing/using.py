@@ -1,4 +1,4 @@
-"""The implementation of ``using_primary`` and ``using_replica``."""
+"""The implementation of ``using_primary``, ``using_replica`` and ``routed``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, cast
 
 from .surroundings import nothing
 
-Wish = Literal["primary", "replica"]
+Wish = Literal["primary", "replica", "routed"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ _wishes: ContextVar[tuple[tuple[str | None, Wish], ...]] = ContextVar(
 
 
 def wish(cluster: str) -> Wish | None:
-    """Return the role that the innermost block asks for, for reads of a cluster."""
+    """Return what the innermost block asks for, for reads of a cluster."""
     wishes = _wishes.get()
     if not wishes:
         return None
@@ -39,7 +39,7 @@ class Using:
     a block may contain another block of the same object.
 
     Args:
-        role: where reads go.
+        role: where reads go; "routed" is for the usual rules.
         cluster: the alias of one cluster's primary, or None for all clusters.
         check: called with the alias each time a block starts; it refuses an unknown alias.
 
@@ -53,6 +53,10 @@ class Using:
         self._role = role
         self._cluster = cluster
         self._check = check
+
+    @property
+    def _name(self) -> str:
+        return "routed" if self._role == "routed" else f"using_{self._role}"
 
     def __enter__(self) -> None:
         if self._cluster is not None:
@@ -76,7 +80,7 @@ class Using:
     def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
         if inspect.isclass(function):
             raise TypeError(
-                f"using_{self._role} decorates functions, not a class such as "
+                f"{self._name} decorates functions, not a class such as "
                 f"{function.__name__}. Decorate its methods instead."
             )
         if inspect.isgeneratorfunction(function):

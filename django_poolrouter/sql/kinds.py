@@ -34,6 +34,7 @@ class Kind:
         is_query: whether it only reads rows, so that another server can answer; False in doubt.
         why: what in the text says so, in English.
         mark: what it leaves in the session, or None.  Always None for a vendor without a table.
+        certain: what it changes or locks beyond doubt: rows, locks or tables; empty in doubt.
         may_query: whether it begins like a query; True if the text is not known.
         controls_transaction: whether it begins or ends a transaction or a savepoint.
         may_begin: whether it may begin a transaction on MySQL in autocommit; True in doubt.
@@ -45,6 +46,7 @@ class Kind:
     is_query: bool
     why: str
     mark: Mark | None
+    certain: writes.Certain
     may_query: bool
     controls_transaction: bool
     may_begin: bool
@@ -126,6 +128,7 @@ class _Reader:
             is_query=False,
             why=f"in doubt: {why}",
             mark=Mark("doubt") if self.marks else None,
+            certain="",
             may_query=not text or (first is not None and first[1] in writes.QUERIES),
             controls_transaction=False,
             may_begin=";" in text or _BEGINS_NOTHING.match(text) is None,
@@ -156,6 +159,7 @@ class _Reader:
             is_query=is_query and not reasons and not mark and len(found) == 1,
             why=reasons[0] if reasons else _summary(found),
             mark=mark,
+            certain=next(filter(None, map(writes.certainty, found)), ""),
             may_query=is_query,
             controls_transaction=first in writes.CONTROLS,
             may_begin=True,
@@ -188,6 +192,7 @@ _NOTHING = Kind(
     is_query=False,
     why="it holds no statement",
     mark=None,
+    certain="",
     may_query=False,
     controls_transaction=False,
     may_begin=False,
@@ -202,7 +207,7 @@ _NOT_PLAIN: tuple[None, frozenset[str]] = (None, frozenset())
 # What may stand before the first word of a statement.
 _OPENING = " \t\n\r\f\v("
 _QUOTES = (('"', '"'), ("`", "`"), ("[", "]"))
-_ALWAYS_TELLING = frozenset({"set_config", "pg_settings", "lock", "export", "execute"})
+_ALWAYS_TELLING = frozenset({"set_config", "pg_settings", "lock", "export", "execute", "share"})
 
 
 def _summary(found: list[Statement]) -> str:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from .arguments import pragma
-from .statement import Statement, words
+from .statement import CODE_COMMENTS, Statement, words
 
+Certain = Literal["", "rows", "locks", "tables"]
 # First words of statements that ask for rows.
 QUERIES = words("select table values with")
 CONTROLS = words("abort begin commit end release rollback savepoint start")
@@ -55,6 +57,26 @@ class Writes:
             if match := phrase.match(statement.code):
                 return match[0].strip().upper()
         return _reason_of_pragma(statement)
+
+
+# First words of statements that change rows, and that change what tables there are.
+_CHANGES = words("delete insert merge replace update")
+_DEFINITIONS = words("alter create drop truncate")
+_TEMPORARY = words("temp temporary")
+_CHANGE_IN_WITH = re.compile(r" (?:delete from|insert into|merge into|update \S+ set) ")
+_LOCK = re.compile(r" (?:for (?:no key )?update|for (?:key )?share|lock in share mode)(?= )")
+
+
+def certainty(statement: Statement) -> Certain:
+    """Say what a statement changes or locks for certain, on any vendor."""
+    first, code = statement.first, statement.code
+    if not CODE_COMMENTS.isdisjoint(statement.words):
+        return ""
+    if first in _CHANGES or (first == "with" and _CHANGE_IN_WITH.search(code)):
+        return "rows"
+    if first in _DEFINITIONS and statement.words.isdisjoint(_TEMPORARY):
+        return "tables"
+    return "locks" if first in QUERIES and _LOCK.search(code) else ""
 
 
 def _is_run_by_explain(statement: Statement) -> bool:

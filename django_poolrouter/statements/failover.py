@@ -17,7 +17,7 @@ from django.db.utils import Error
 
 from ..errors import PoolError, ReplicaUnavailable
 from ..process.registry import registry
-from ..routing import Cluster, Decision, ReplicaHealth, Scope, reasons
+from ..routing import Cluster, Decision, NoReplica, ReplicaHealth, Scope, reasons
 from ..routing.repeat import Fault, NextStep, after_failure
 from .decision_log import announce, has_listeners
 
@@ -86,19 +86,29 @@ def fault(connection: BaseDatabaseWrapper, error: Error) -> Fault | None:
 
 
 def ensure_fresh(cluster: Cluster, scope: Scope, context: dict[str, Any]) -> None:
-    """Redirect a read if its replica lacks something that the scope must see.
+    """Redirect a read if its replica lacks something that the read must see.
 
     Args:
         cluster: the cluster of the replica.
         scope: the scope of the read.
         context: the context of Django's execute wrappers, with the connection and the cursor.
 
+    Raises:
+        ReplicaUnavailable: no replica may be read, and FALLBACK is "error".
+
     """
-    if scope.positions or scope.wrote:
-        cursor = context["cursor"]
-        decision = cluster.choose_caught_up(scope, cursor.db.alias)
-        if decision.alias != cursor.db.alias:
-            _redirect(scope, context, decision)
+    alias, prober = context["cursor"].db.alias, cluster.prober
+    is_watched = registry.monitor.note_use(cluster)
+    if prober is not None and cluster.config.max_lag is not None and not prober.is_current(alias):
+        prober.make_current(alias, is_watched=is_watched)
+    if not scope.positions and not scope.wrote and cluster.health.may_be_read(alias):
+        return
+    try:
+        decision = cluster.choose_caught_up(scope, alias)
+    except NoReplica as error:
+        raise ReplicaUnavailable(str(error)) from None
+    if decision.alias != alias:
+        redirect(scope, context, decision)
 
 
 def run(cluster: Cluster, scope: Scope, execute: Callable[[], Any], context: dict[str, Any]) -> Any:
@@ -141,7 +151,7 @@ def run(cluster: Cluster, scope: Scope, execute: Callable[[], Any], context: dic
                 raise
             is_repeated = is_repeated or was_sent
             reason = reasons.CONFLICT if step is NextStep.MOVE else reasons.LOST
-            _redirect(scope, context, Decision(target, reason))
+            redirect(scope, context, Decision(target, reason))
 
 
 def _leave(cluster: Cluster, scope: Scope, connection: BaseDatabaseWrapper) -> None:
@@ -152,7 +162,7 @@ def _leave(cluster: Cluster, scope: Scope, connection: BaseDatabaseWrapper) -> N
         connection.close()
 
 
-def _redirect(scope: Scope, context: dict[str, Any], decision: Decision) -> None:
+def redirect(scope: Scope, context: dict[str, Any], decision: Decision) -> None:
     """Let Django's cursor continue with the driver's cursor of another alias.
 
     Django keeps the connection and the driver's cursor as attributes of its own cursor.  The

@@ -18,8 +18,8 @@ from django.db.utils import Error
 from ..errors import PoolError, ReplicaUnavailable
 from ..process.registry import registry
 from ..routing import Cluster, current_scope
-from ..sql.kinds import classify
-from . import failover
+from ..sql.kinds import Kind, classify
+from . import blocks, failover
 from .decision_log import log
 from .failover import LostCursor
 from .transactions import in_transaction, in_transaction_on, note_wrapper
@@ -59,12 +59,17 @@ class StatementRecorder:
         if cluster is None:  # the settings changed, as in tests
             return execute(sql, params, many, context)
         if self.connection.alias == cluster.primary:
+            kind = classify(sql, self.connection.vendor)
+            if kind.is_write or kind.certain:
+                blocks.check_write(cluster, kind)
             try:
                 return execute(sql, params, many, context)
             finally:
                 # Even if it failed: the server may have done it before the connection broke.
-                if classify(sql, self.connection.vendor).is_write:
+                if kind.is_write:
                     self.note_write(cluster)
+                elif kind.is_query:
+                    self._count_unsafe_read(cluster)
         return self._on_replica(cluster, execute, sql, params, many, context)
 
     def _on_replica(
@@ -85,6 +90,9 @@ class StatementRecorder:
             return execute(sql, params, many, context)
 
         try:
+            if blocks.stands_for_primary(self.connection, cluster):
+                failover.redirect(scope, context, cluster.block)
+                return run()
             if many or not kind.may_query or not _is_movable(self.connection):
                 return run()
             failover.ensure_fresh(cluster, scope, context)
@@ -101,6 +109,13 @@ class StatementRecorder:
             used = context.get("connection", self.connection)
             if used is not self.connection and kind.is_write:
                 _note_call(used)
+
+    def _count_unsafe_read(self, cluster: Cluster) -> None:
+        scope = current_scope()
+        if scope.is_unsafe and scope.took_unsafe_read(cluster.primary):
+            pool = getattr(self.connection, "database_pool", None)
+            if pool is not None:
+                pool.note_unsafe_read()
 
     def note_write(self, cluster: Cluster) -> None:
         """Note in the scope that this connection may have written to the cluster's primary."""
@@ -148,23 +163,31 @@ def _recorded(kind: type, name: str) -> Callable[..., Any]:
     django_method = getattr(kind, name, None)
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        _ensure_fresh_call(self)
+        kind = classify(args[0] if args else None, self.db.vendor)
+        _prepare_call(self, kind)
         try:
             if django_method is not None:
                 return django_method(self, *args, **kwargs)
             return getattr(self.cursor, name)(*args, **kwargs)
         finally:
-            sql = args[0] if args else None
-            if name != "stream" or classify(sql, self.db.vendor).is_write:
+            if name != "stream" or kind.is_write:
                 _note_call(self.db)
 
     return call
 
 
-def _ensure_fresh_call(cursor: Any) -> None:
-    cluster = registry.topology.by_alias.get(cursor.db.alias)
-    if cluster is not None and _is_movable(cursor.db):
-        failover.ensure_fresh(cluster, current_scope(), {"cursor": cursor})
+def _prepare_call(cursor: Any, kind: Kind) -> None:
+    """Do for such a call what the recorder does before a statement."""
+    cluster, context = registry.topology.by_alias.get(cursor.db.alias), {"cursor": cursor}
+    if cluster is None:
+        return
+    if cursor.db.alias == cluster.primary:
+        if kind.is_write:
+            blocks.check_write(cluster, kind)
+    elif blocks.stands_for_primary(cursor.db, cluster):
+        failover.redirect(current_scope(), context, cluster.block)
+    elif _is_movable(cursor.db):
+        failover.ensure_fresh(cluster, current_scope(), context)
 
 
 def _note_call(connection: BaseDatabaseWrapper) -> None:

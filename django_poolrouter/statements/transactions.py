@@ -51,13 +51,15 @@ def note_wrapper(connection: BaseDatabaseWrapper) -> None:
         _seen.wrappers[connection.alias] = [*living, weakref.ref(connection)]
 
 
+def wrappers_of(alias: str) -> list[BaseDatabaseWrapper]:
+    """Return the wrappers of an alias that this thread has used, most often one or none."""
+    found = [reference() for reference in _seen.wrappers.get(alias, ())]
+    return [connection for connection in found if connection is not None]
+
+
 def in_transaction_on(alias: str) -> bool:
     """Tell whether this thread is in a transaction on an alias, without connecting.
 
     A wrapper that this thread has not noted has not connected, so it is not in a transaction.
     """
-    for reference in _seen.wrappers.get(alias, ()):
-        connection = reference()
-        if connection is not None and binds_reads(connection):
-            return True
-    return False
+    return any(map(binds_reads, wrappers_of(alias)))

@@ -119,6 +119,7 @@ def figures(status: PoolStatus) -> dict[str, Any]:
         "cleared": status.cleared,
         "leaks": status.leaks,
         "resets": status.resets,
+        "unsafe_reads": status.unsafe_reads,
         "marked": status.marked,
         "marked_by": {
             kind: count for kind, count in zip(MARKS, status.marks, strict=True) if count

@@ -14,7 +14,7 @@ Paint = Callable[[str, str], str]
 
 FIGURES = (
     *("USED", "IDLE", "TOTAL", "MAX", "WAIT", "MAXWAIT", "OLDEST", "P95WAIT"),
-    *("TIMEOUTS", "ERRORS", "MARKED"),
+    *("TIMEOUTS", "ERRORS", "MARKED", "UNSAFE"),
 )
 RATES = ("CHECKOUTS/S", "WAITS/S", "TIMEOUTS/S", "P95WAIT NOW")
 CONNECTION = ("PID", "ALIAS", "STATE", "SINCE", "AGE", "USES", "BACKEND", "THREAD")
@@ -139,4 +139,5 @@ def _figures(status: PoolStatus) -> Row:
         str(status.timeouts + status.refused),
         str(status.connect_errors + status.lost),
         str(status.marked),
+        str(status.unsafe_reads),
     )

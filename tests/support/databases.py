@@ -13,7 +13,7 @@ from django.db import connections
 from django.test import override_settings
 
 from django_poolrouter import conf
-from django_poolrouter.apps import mirror_replicas, watch_other_engines
+from django_poolrouter.apps import join_django, mirror_replicas
 from django_poolrouter.process.registry import registry
 from tests.support.waiting import LIMIT
 
@@ -63,7 +63,7 @@ def start_over() -> None:
     registry._start()
     conf.forget(setting="DATABASES")
     mirror_replicas()
-    watch_other_engines()
+    join_django()
 
 
 def assert_all_home() -> None:

@@ -60,6 +60,7 @@ LABELS = {
     "leaks": _("Leaks"),
     "resets": _("Sessions cleared"),
     "marked": _("Marked leases"),
+    "unsafe_reads": _("Reads of unsafe requests"),
 }
 PROCESS_FIGURES = (
     *("in_use", "idle", "max", "waiting", "oldest_wait_s", "oldest_use_s"),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.commands import dumpdata
-
+from django_poolrouter.management.behind import command_behind
 from django_poolrouter.management.refuse_replica import refuse_replica
 
+Behind: Any = command_behind("dumpdata")
 
-class Command(dumpdata.Command):
-    """Django's command, except that it refuses replicas."""
+
+class Command(Behind):  # type: ignore[misc]  # known only at run time
+    """The usual command, except that it refuses replicas."""
 
     def handle(self, *app_labels: str, **options: Any) -> Any:
-        """Refuse a replica, or do what Django does."""
+        """Refuse a replica, or do what the usual command does."""
         refuse_replica(using=options["database"])
         return super().handle(*app_labels, **options)

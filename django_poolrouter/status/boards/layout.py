@@ -21,7 +21,7 @@ from typing import Any
 from ...pooling.counters import CELL_WORDS, POOL_WORDS
 from .files import parse as parse_json
 
-MAGIC = int.from_bytes(b"DJPOOLR5", "little")
+MAGIC = int.from_bytes(b"DJPOOLR6", "little")
 SEGMENT_MAGIC = int.from_bytes(b"DJPOOLS2", "little")
 HEADER = mmap.ALLOCATIONGRANULARITY
 # Words of the header: the number of the last instruction, and whether the process has ended.

@@ -24,7 +24,7 @@ from ...pooling.histogram import WAIT_BUCKETS
 from ...sql.marks import MARKS
 from . import files, layout
 
-VERSION = 2
+VERSION = 3
 SUFFIX = ".retired"
 
 
