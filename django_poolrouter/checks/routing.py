@@ -14,6 +14,7 @@ from .. import conf
 from ..process.registry import registry
 from ..router import owner
 from ..routing import BALANCERS, ClusterConfig, Topology
+from ..routing.always_primary import WITHOUT_APP
 from ..validation import did_you_mean
 from . import project
 from .deployment import check_deployment
@@ -76,7 +77,8 @@ def _check_named(cluster: ClusterConfig) -> Iterator[CheckMessage]:
     models = {model._meta.label.lower(): model._meta.label for model in apps.get_models()}
     named = {
         "APPS": cluster.apps | cluster.models,
-        "ALWAYS_PRIMARY": cluster.always_primary.named | cluster.always_primary.removed,
+        "ALWAYS_PRIMARY": (cluster.always_primary.named | cluster.always_primary.removed)
+        - WITHOUT_APP,
     }
     for option, names in named.items():
         for name in sorted(names - labels - models.keys()):

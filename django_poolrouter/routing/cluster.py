@@ -17,6 +17,7 @@ from .surroundings import Surroundings, nothing
 from .using import wish
 
 NOWHERE = Surroundings()
+_LEFT = {"ejected": reasons.LOST, "drained": reasons.DRAINED}
 
 
 class Cluster:
@@ -201,9 +202,10 @@ class Cluster:
         """Stay on a replica unless it may not be read any more, for example because it lags."""
         if self.health.may_be_read(alias):
             return self._followed[alias]
+        why = _LEFT.get(self.health.state(alias), reasons.LAGS)
         if alias == scope.choice(self.primary):
             scope.drop_choice(self.primary)
-        return self._choose(scope, self._balanced)
+        return Decision(self._choose(scope, self._balanced).alias, why)
 
     def _is_over(self, epoch: str, prober: Prober) -> bool:
         """Tell whether the primary now writes another history; ask it before returning True."""

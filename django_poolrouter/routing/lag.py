@@ -38,16 +38,16 @@ class History:
     def lag(self, replayed: Position | None, now: float) -> float | None:
         """Return the lag in seconds of a replica at this position.
 
-        It is 0.0 if the replica has reached the newest known position of the primary.  It is
-        None if the lag is not known.  Then the replica reported no position, or one of another
-        epoch, or one before the oldest known position.
+        It is 0.0 if the replica has reached the newest known position of the primary.  If it has
+        not reached the oldest, its lag is the age of its position.  The lag is None if it is not
+        known.  Then the replica reported no position, or one of another epoch, or no age.
         """
-        if replayed is None:
+        if replayed is None or not self._samples:
             return None
         for age, (seen, position) in enumerate(reversed(self._samples)):
             if replayed.reaches(position):
                 return now - seen if age else 0.0
-        return None
+        return replayed.age if replayed.epoch == self._samples[-1][1].epoch else None
 
 
 def at_one_look(

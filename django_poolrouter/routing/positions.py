@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 # A cookie carries a position, so it must stay short.
@@ -22,6 +22,11 @@ class Position:
     epoch: str
     """The name of the log's history; positions of two epochs cannot be compared."""
     places: Mapping[str, int]
+    age: float | None = field(default=None, compare=False)
+    """Seconds since the server replayed its last transaction, if it is a replica and says so.
+
+    If the replica lacks something, its lag is at most that.
+    """
 
     def __post_init__(self) -> None:
         if not self.places:

@@ -39,6 +39,8 @@ READ = (
 """The rules for reads, in their order.  The first one that holds decides."""
 
 LOST = "the chosen replica failed"
+LAGS = "the chosen replica lags"
+DRAINED = "the chosen replica is drained"
 CONFLICT = "replication cancelled it on the chosen replica"
 
 BLOCK = "inside a transaction that began on this alias"

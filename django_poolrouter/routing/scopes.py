@@ -152,7 +152,6 @@ class Scope:
         if not self.sticky:
             self.drop_choice(cluster)
 
-
     def note_unsafe_read(self, cluster: str) -> None:
         """Note that the next query of a cluster runs on its primary because of the request."""
         self._unsafe_reads.add(cluster)

@@ -11,7 +11,6 @@ it would be committed at once, so it is refused.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_poolrouter.routing")
 
-_django_get_connection: Callable[[str | None], Any] = transaction.get_connection
+_django_get_connection: Any = transaction.get_connection
 # Statements in doubt are warned of once for each primary.
 _warned: set[str] = set()
 

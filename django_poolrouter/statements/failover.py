@@ -64,11 +64,11 @@ class LostCursor:
 
     def __init__(self, name: str | None, error: Error) -> None:
         self.name = name
-        self._error = error
+        self.error = error
 
     def execute(self, *args: Any) -> Any:
         """Raise the error that prevented the connection."""
-        raise self._error
+        raise self.error
 
     executemany = callproc = copy = copy_expert = copy_from = stream = execute
 
@@ -109,6 +109,17 @@ def ensure_fresh(cluster: Cluster, scope: Scope, context: dict[str, Any]) -> Non
         raise ReplicaUnavailable(str(error)) from None
     if decision.alias != alias:
         redirect(scope, context, decision)
+
+
+def leave_lost(cluster: Cluster, scope: Scope, context: dict[str, Any]) -> None:
+    """Redirect a call whose replica cannot be reached, so that nothing was sent to it."""
+    cursor = context["cursor"]
+    if isinstance(cursor.cursor, LostCursor):
+        eject(cursor.db.alias, cursor.cursor.error)
+        _leave(cluster, scope, cursor.db)
+        target = cluster.elsewhere(scope, {cursor.db.alias})
+        if target is not None:
+            redirect(scope, context, Decision(target, reasons.LOST))
 
 
 def run(cluster: Cluster, scope: Scope, execute: Callable[[], Any], context: dict[str, Any]) -> Any:

@@ -188,6 +188,7 @@ def _prepare_call(cursor: Any, kind: Kind) -> None:
         failover.redirect(current_scope(), context, cluster.block)
     elif _is_movable(cursor.db):
         failover.ensure_fresh(cluster, current_scope(), context)
+        failover.leave_lost(cluster, current_scope(), context)
 
 
 def _note_call(connection: BaseDatabaseWrapper) -> None:

@@ -44,6 +44,9 @@ _seen = _Seen()
 
 def note_wrapper(connection: BaseDatabaseWrapper) -> None:
     """Note that this thread uses a wrapper, which may not have connected yet."""
+    # A wrapper keeps the alias that it was first asked for by, perhaps the router's own answer.
+    # But ``connection.alias`` names a connection and does not ask the router.
+    connection.alias = str(connection.alias)
     known = _seen.wrappers.get(connection.alias, [])
     if not any(reference() is connection for reference in known):
         # Copies have the same alias.  Those that no longer exist are dropped here.

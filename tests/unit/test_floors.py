@@ -28,7 +28,7 @@ PUBLIC = [
         "PoolManager",
     ),
     *("PoolError", "PoolTimeout", "PoolClosed", "PoolExhausted"),
-    *("scope", "using_primary", "using_replica"),
+    *("scope", "carry_scope", "routed", "using_primary", "using_replica"),
 ]
 
 

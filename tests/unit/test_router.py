@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,13 +22,14 @@ from django.db.migrations.state import ModelState, ProjectState
 from django_poolrouter import scope, using_primary, using_replica
 from django_poolrouter.process.registry import Registry, registry
 from django_poolrouter.router import PoolRouter
-from django_poolrouter.routing import Scope, current_scope
+from django_poolrouter.routing import Chosen, Scope, current_scope, reasons
 from django_poolrouter.statements.recorder import StatementRecorder, record_statements
 from tests.support.doubles import Gate, Task
 from tests.support.testapp.billing.models import Invoice, Label, Receipt, Tariff
 from tests.support.testapp.orders.models import Line, Order
 from tests.support.testapp.shop.models import Author, Book, Note, Tag
 
+ABSTRACT = type("Meta", (), {"abstract": True})
 ENGINE = "django_poolrouter.backends.sqlite3"
 ROUTERS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -160,6 +164,63 @@ def test_always_primary__wins_over_using_replica(
         assert router.db_for_read(Author) == "replica1"
 
 
+@pytest.mark.parametrize("model", [Session, ContentType], ids=name)
+def test_default_of_always_primary__stays_with_entries_of_ones_own(
+    model: Any, use_databases: Any, tmp_path: Path
+) -> None:
+    use_databases(databases(tmp_path), POOLROUTER={"ROUTING": {"ALWAYS_PRIMARY": ["shop.Book"]}})
+    assert router.db_for_read(model) == "default"
+    removed = {"ROUTING": {"ALWAYS_PRIMARY": [f"!{model._meta.app_label}"]}}
+    use_databases(databases(tmp_path), POOLROUTER=removed)
+    assert router.db_for_read(model) == "replica1"
+
+
+def test_model__may_be_removed_from_an_app_that_is_named(
+    use_databases: Any, tmp_path: Path
+) -> None:
+    always = {"ALWAYS_PRIMARY": ["shop", "!shop.Book"]}
+    use_databases(databases(tmp_path), POOLROUTER={"ROUTING": always})
+    assert router.db_for_read(Author) == "default"
+    assert router.db_for_read(Book) == "replica1"
+
+
+def test_model_of_a_package__that_holds_a_queue_is_read_from_the_primary() -> None:
+    base = type("Base", (models.Model,), {"__module__": "django_q.models", "Meta": ABSTRACT})
+    meta = type("Meta", (), {"app_label": "own"})
+    own: Any = type("Own", (base,), {"__module__": __name__, "Meta": meta})
+    decision = PoolRouter().explain_read(own)
+    assert decision is not None
+    assert (decision.alias, decision.reason) == ("default", reasons.PACKAGE)
+
+
+class Engine:
+    """A module for SESSION_ENGINE that keeps sessions in a model of this project."""
+
+    class SessionStore:
+        @classmethod
+        def get_model_class(cls) -> Any:
+            return Tag
+
+
+@pytest.mark.parametrize("read", [Tag, Author])
+def test_model_of_session_engine__is_read_from_the_primary(
+    read: Any, use_databases: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "engine_of_this_test", Engine)
+    use_databases(databases(tmp_path), SESSION_ENGINE="engine_of_this_test")
+    assert router.db_for_read(read) == ("default" if read is Tag else "replica1")
+
+
+def test_answer__that_the_router_chose_is_told_from_a_name() -> None:
+    chosen = router.db_for_read(Book)
+    assert isinstance(chosen, Chosen)
+    assert isinstance(copy.deepcopy(chosen), Chosen)
+    assert type(pickle.loads(pickle.dumps(chosen))) is str  # noqa: S301
+    assert type(str(chosen)) is str
+    with using_replica():
+        assert type(router.db_for_read(Book)) is str
+
+
 def test_generic_relation__is_read_where_its_manager_writes() -> None:
     with using_replica():
         assert router.db_for_read(Note, instance=on("replica1", Book)) == "default"
@@ -191,7 +252,7 @@ def test_log__tells_each_decision(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages == [
         "read of shop.Book: replica1 (balanced over the replicas)",
         "write of billing.Invoice: orders (writes go to the primary)",
-        "read of django_cache: default (ALWAYS_PRIMARY names the model)",
+        "read of django_cache: default (the model is of an app that ALWAYS_PRIMARY has by default)",
     ]
 
 

@@ -22,7 +22,8 @@ SELECT pg_is_in_recovery()::int,
        pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
                             ELSE pg_current_wal_insert_lsn() END, '0/0')::bigint,
        current_setting('wal_block_size')::int,
-       pg_size_bytes(current_setting('wal_segment_size'))
+       pg_size_bytes(current_setting('wal_segment_size')),
+       ceil(1e6 * extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()))::bigint
 """
 # The size in bytes of the header of a page of the log, and of the first page of a file.
 PAGE_HEADER = 24
@@ -35,7 +36,7 @@ def position(row: Sequence[bytes | int | None], *, of_replica: bool) -> Position
     A primary may be asked as a replica, as in tests, because it shows everything that it
     wrote.  A replica may not be asked as a primary: the answer is None.
     """
-    in_recovery, system, timeline, lsn, page, file = (
+    in_recovery, system, timeline, lsn, page, file, age = (
         None if value is None else int(value) for value in row
     )
     if system is None or timeline is None or lsn is None or not page or not file:
@@ -43,7 +44,9 @@ def position(row: Sequence[bytes | int | None], *, of_replica: bool) -> Position
     if in_recovery and not of_replica:
         return None
     end = lsn if in_recovery else end_of_record(lsn, page, file)
-    return Position(f"{system}.{timeline}", {"lsn": end})
+    # Negative where the clocks of the two hosts differ.
+    seconds = max(0, age) / 1e6 if in_recovery and age is not None else None
+    return Position(f"{system}.{timeline}", {"lsn": end}, seconds)
 
 
 def end_of_record(lsn: int, page: int, file: int) -> int:

@@ -59,6 +59,7 @@ class WrapperState(_Base):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.alias = str(self.alias)  # perhaps the router's own answer
         self._handle: Handle | None = None
         self._lease: Lease | None = None
         self._informed_by: DatabasePool | None = None

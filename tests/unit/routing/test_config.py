@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from django_poolrouter.routing import ClusterConfig, parse_clusters
+from django_poolrouter.routing.always_primary import AlwaysPrimary
 from django_poolrouter.routing.config import ReplicaConfig
 from django_poolrouter.validation import ConfigError
 
@@ -98,11 +99,11 @@ def test_options__of_a_cluster_win_over_those_for_all() -> None:
 
 def test_always_primary__is_a_list_for_one_cluster_or_for_all() -> None:
     some = {"default": {"ALWAYS_PRIMARY": ["orders", "billing.Invoice"]}, "orders": {"APPS": []}}
-    clusters = parse(some, {"ALWAYS_PRIMARY": []})
-    assert clusters["default"].always_primary == {"orders", "billing.invoice"}
-    assert clusters["orders"].always_primary == frozenset()
-    defaults = {"sessions", "contenttypes", "admin.logentry", "django_cache"}
-    assert ClusterConfig("default").always_primary == defaults
+    clusters = parse(some, {"ALWAYS_PRIMARY": ["!sessions"]})
+    named = AlwaysPrimary(frozenset({"orders", "billing.invoice"}))
+    assert clusters["default"].always_primary == named
+    assert clusters["orders"].always_primary == AlwaysPrimary(removed=frozenset({"sessions"}))
+    assert ClusterConfig("default").always_primary == AlwaysPrimary()
 
 
 @pytest.mark.parametrize("mode", ["position", "pin", "off"])
@@ -115,6 +116,31 @@ def test_read_your_writes__has_three_modes(mode: str) -> None:
 )
 def test_balancer__is_a_name_a_dotted_path_or_a_callable(balancer: Any) -> None:
     assert parse({"default": {"BALANCER": balancer}})["default"].balancer == balancer
+
+
+@pytest.mark.parametrize(
+    ("entries", "app", "model", "rule"),
+    [
+        ([], "shop", "book", None),
+        (["shop"], "shop", "Book", True),
+        (["!shop"], "shop", "Book", False),
+        (["shop.Book"], "shop", "book", True),
+        (["shop", "!shop.Book"], "shop", "book", False),
+        (["!shop", "shop.BOOK"], "shop", "book", True),
+        (["!shop", "shop.BOOK"], "shop", "author", False),
+    ],
+)
+def test_always_primary__goes_by_the_model_and_then_by_its_app(
+    entries: list[str], app: str, model: str, rule: bool | None
+) -> None:
+    assert AlwaysPrimary.parse(entries).rule(app, model) is rule
+
+
+def test_always_primary__with_a_name_and_its_opposite_is_refused() -> None:
+    told = "names both 'orders' and '!orders'"
+    [message] = messages({"default": {"ALWAYS_PRIMARY": ["orders", "!orders"]}})
+    assert told in message
+    assert message.endswith("Keep one of them.")
 
 
 # -- what is wrong ----------------------------------------------------------------------
@@ -181,7 +207,7 @@ def test_apps__must_be_a_list_of_labels(value: Any) -> None:
         (
             {"COLOUR": 1},
             "['COLOUR']: unknown option. Known: ALWAYS_PRIMARY, APPS, BALANCER, FALLBACK, MAX_LAG, "
-            "PIN_SECONDS, READ_YOUR_WRITES, REPLICA_OF.",
+            "PIN_SECONDS, READ_YOUR_WRITES, REPLICA_OF, UNSAFE_METHODS.",
         ),
         ({5: 1}, "[5]: unknown option. Known: "),
         (
@@ -213,9 +239,13 @@ def test_apps__must_be_a_list_of_labels(value: Any) -> None:
         ({"MAX_LAG": "10s"}, "['MAX_LAG']: must be a number of seconds above 0 or None"),
         (
             {"FALLBACK": "eror"},
-            "['FALLBACK']: must be one of 'primary', 'error', not 'eror'. Did you mean 'error'?",
+            "['FALLBACK']: must be one of 'primary', 'error', 'lagging', not 'eror'. "
+            "Did you mean 'error'?",
         ),
-        ({"FALLBACK": None}, "['FALLBACK']: must be one of 'primary', 'error', not None."),
+        (
+            {"FALLBACK": None},
+            "['FALLBACK']: must be one of 'primary', 'error', 'lagging', not None.",
+        ),
     ],
 )
 def test_cluster_option__is_checked_by_name_and_value(entry: Any, told: str) -> None:

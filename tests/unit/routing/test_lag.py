@@ -51,7 +51,6 @@ def test_fresh_standby__has_no_figure_instead_of_none() -> None:
 def test_new_epoch__makes_the_old_worthless() -> None:
     samples = history((0, 100), (1, 200))
     samples.add(at(150, "b"), 2)
-    assert samples.age(3) == 1
     assert samples.lag(at(200), 3) is None
     assert samples.lag(at(150, "b"), 3) == 0
 

@@ -86,7 +86,7 @@ def test_postgresql__end_of_a_page_is_not_behind_the_next_header(lsn: int, end: 
 
 
 def answer(recovery: int, lsn: bytes | None, timeline: bytes | None = b"2") -> list[bytes | None]:
-    return [str(recovery).encode(), b"77", timeline, lsn, b"8192", b"16777216"]
+    return [str(recovery).encode(), b"77", timeline, lsn, b"8192", b"16777216", b"1500000"]
 
 
 @pytest.mark.parametrize(
@@ -107,6 +107,8 @@ def test_postgresql__position_is_that_of_the_role(
 ) -> None:
     position = postgresql.position(row, of_replica=of_replica)
     assert position == (None if found is None else Position("77.2", {"lsn": found}))
+    if position is not None:
+        assert position.age == (1.5 if row[0] == b"1" else None)
 
 
 # -- MariaDB and MySQL ------------------------------------------------------------------
