@@ -75,7 +75,7 @@ def test_tests_of_a_project__pass_and_leave_nothing_behind(
     )
     ran = re.search(r"^Ran (\d+) tests", said, re.MULTILINE)
     assert ran is not None
-    assert int(ran[1]) == 16
+    assert int(ran[1]) == 22
     assert ("Cloning test database" in said) == (parallel > 1)
     assert list(tmp_path.iterdir()) == []
     if kind in TEST_DATABASES:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import threading
+import unittest
 from contextlib import suppress
 
 import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.db import connections, transaction
+from django.db.transaction import TransactionManagementError
+from django.db.utils import Error
 from django.test import TestCase, TransactionTestCase
+from django.test.testcases import DatabaseOperationForbidden
 
 from django_poolrouter import pools, using_primary, using_replica
 from django_poolrouter.test import assert_routed_to
@@ -198,6 +202,62 @@ class AtomicTests(TestCase):
     def test_migrations_ran_where_they_belong(self) -> None:
         assert Tariff.objects.get().name == "basic"
         assert ContentType.objects.filter(app_label="billing").exists()
+
+
+WRITES = {
+    "create": lambda: Author.objects.using("replica1").create(name="astray"),
+    "update": lambda: Author.objects.using("replica1").update(name="astray"),
+    "delete": lambda: Author.objects.using("replica1").filter(pk=0).delete(),
+    "raw": lambda: connections["replica1"].cursor().execute("DELETE FROM shop_author"),
+}
+
+
+class RefusedWrites:
+    """A replica refuses writes in production, so its mirror does."""
+
+    @unittest.expectedFailure
+    def test_replica_refuses_writes(self) -> None:
+        for name, write in WRITES.items():
+            with pytest.raises(Error) as caught, transaction.atomic():
+                write()
+                raise AssertionError(f"{name} passed")
+            assert "'replica1' is a replica of 'default'" in caught.value.__notes__[0]
+        assert not Author.objects.using("default").filter(name="astray").exists()
+
+    def test_write_beside_a_block_on_a_replica_is_refused(self) -> None:
+        with pytest.raises(TransactionManagementError), transaction.atomic(using="replica1"):
+            Author.objects.create(name="astray")
+
+
+class RefusedAtomicWritesTests(RefusedWrites, TestCase):
+    databases = "__all__"
+
+
+class RefusedCommittedWritesTests(RefusedWrites, TransactionTestCase):
+    databases = "__all__"
+
+
+class NotListedTests(TransactionTestCase):
+    """The databases of most tests do not list a replica."""
+
+    def test_reads_go_to_the_primary(self) -> None:
+        Author.objects.create(name="Ada")
+        assert Author.objects.get().name == "Ada"
+        with pytest.raises(DatabaseOperationForbidden), using_replica():
+            Author.objects.count()
+
+    @unittest.expectedFailure
+    def test_reads_of_threads_do_too(self) -> None:
+        found: list[int] = []
+
+        def count() -> None:
+            found.append(Author.objects.count())
+            connections.close_all()
+
+        thread = threading.Thread(target=count)
+        thread.start()
+        thread.join()
+        assert found == [0]
 
 
 class PrimaryOnlyTests(TestCase):
