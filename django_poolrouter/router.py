@@ -17,6 +17,7 @@ from .process.registry import registry
 from .routing import Cluster, Decision, NoReplica, Topology, Using, current_scope, reasons
 from .routing.always_primary import PACKAGES, SESSIONS, belongs_to
 from .routing.using import Wish
+from .statements import running_test
 from .statements.decision_log import announce, has_listeners
 from .statements.transactions import in_transaction_on
 
@@ -194,7 +195,11 @@ def _decide_read(model: type[Model], hints: dict[str, Any]) -> Decision | None:
         return fixed
     if instance is not None and model in _generic_targets(_class_of(instance)):
         return cluster.generic
-    return cluster.decide_read(current_scope(), in_transaction_on)
+    decision = cluster.decide_read(current_scope(), in_transaction_on)
+    if decision.alias is not cluster.primary and not running_test.may_use(decision.alias):
+        # A replica that the test asks for by using_replica() is refused by Django, with a remedy.
+        return cluster.not_listed if decision.reason != reasons.USING_REPLICA else decision
+    return decision
 
 
 def _is_foreign(instance: Model, topology: Topology) -> bool:

@@ -13,13 +13,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django.db.backends.utils import CursorWrapper
-from django.db.utils import Error
+from django.db.utils import Error, InternalError, OperationalError
 
+from .. import conf
 from ..errors import PoolError, ReplicaUnavailable
 from ..process.registry import registry
 from ..routing import Cluster, current_scope
 from ..sql.kinds import Kind, classify
-from . import blocks, failover
+from . import blocks, failover, running_test
 from .decision_log import log
 from .failover import LostCursor
 from .transactions import in_transaction, in_transaction_on, note_wrapper
@@ -93,12 +94,13 @@ class StatementRecorder:
             if blocks.stands_for_primary(self.connection, cluster):
                 failover.redirect(scope, context, cluster.block)
                 return run()
+            _refuse_in_tests(self.connection, kind)
             if many or not kind.may_query or not _is_movable(self.connection):
                 return run()
             failover.ensure_fresh(cluster, scope, context)
             return failover.run(cluster, scope, run, context) if kind.is_query else run()
         except Error as error:
-            if kind.is_write:
+            if kind.is_write or kind.certain or _is_refused(self.connection, error):
                 error.add_note(
                     f"{self.connection.alias!r} is a replica of {cluster.primary!r}. Do not name "
                     f"a database, so that the router chooses it, or name {cluster.primary!r}."
@@ -132,6 +134,24 @@ def _is_movable(connection: BaseDatabaseWrapper) -> bool:
     is_monitored = failover.replica_health_of(connection.alias) is not None
     is_chosen = connection.alias in current_scope().chosen
     return is_monitored and is_chosen and not in_transaction(connection)
+
+
+def _refuse_in_tests(connection: BaseDatabaseWrapper, kind: Kind) -> None:
+    """Refuse on a test's mirror what a replica refuses in production."""
+    if not kind.certain or not running_test.is_running():
+        return
+    config = conf.replica(connection.alias)
+    is_postgresql = connection.vendor == "postgresql"
+    if config is None or not config.read_only or (kind.certain == "locks" and not is_postgresql):
+        return
+    error = InternalError if is_postgresql else OperationalError  # as the driver's
+    raise error(f"{connection.alias!r} is read-only: {kind.why}")
+
+
+def _is_refused(connection: Any, error: Error) -> bool:
+    """Tell whether a server refused a statement because it is read-only."""
+    driver = getattr(connection, "driver_class", None)
+    return driver is not None and driver.refused_write(error.__cause__ or error)
 
 
 def record_statements(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import unittest
 from contextlib import suppress
 
 import pytest
@@ -207,7 +206,7 @@ class AtomicTests(TestCase):
 WRITES = {
     "create": lambda: Author.objects.using("replica1").create(name="astray"),
     "update": lambda: Author.objects.using("replica1").update(name="astray"),
-    "delete": lambda: Author.objects.using("replica1").filter(pk=0).delete(),
+    "delete": lambda: Author.objects.using("replica1")._raw_delete("replica1"),
     "raw": lambda: connections["replica1"].cursor().execute("DELETE FROM shop_author"),
 }
 
@@ -215,12 +214,10 @@ WRITES = {
 class RefusedWrites:
     """A replica refuses writes in production, so its mirror does."""
 
-    @unittest.expectedFailure
     def test_replica_refuses_writes(self) -> None:
         for name, write in WRITES.items():
-            with pytest.raises(Error) as caught, transaction.atomic():
+            with self.subTest(name), pytest.raises(Error) as caught:  # type: ignore[attr-defined]
                 write()
-                raise AssertionError(f"{name} passed")
             assert "'replica1' is a replica of 'default'" in caught.value.__notes__[0]
         assert not Author.objects.using("default").filter(name="astray").exists()
 
@@ -246,7 +243,6 @@ class NotListedTests(TransactionTestCase):
         with pytest.raises(DatabaseOperationForbidden), using_replica():
             Author.objects.count()
 
-    @unittest.expectedFailure
     def test_reads_of_threads_do_too(self) -> None:
         found: list[int] = []
 
