@@ -157,7 +157,19 @@ class Cluster:
                 scope.choose(self.primary, self._next(ready))
         return self._choose(scope, self._followed)
 
-    def choose_caught_up(self, scope: Scope, alias: str) -> Decision:
+    def make_current(self, alias: str, *, is_watched: bool) -> None:
+        """Find out how far a replica is behind, if no look at it is current.
+
+        Args:
+            alias: the replica.
+            is_watched: whether the monitor looks at the primary about now.
+
+        """
+        prober = self.prober
+        if prober and self.config.max_lag is not None and not prober.is_current(alias):
+            prober.make_current(alias, is_watched=is_watched)
+
+    def choose_caught_up(self, scope: Scope, alias: str, *, is_watched: bool = False) -> Decision:
         """Return where a read sees what it must see; may ask replicas and wait briefly.
 
         It must see what the scope knows of, and what is older than MAX_LAG.
@@ -165,6 +177,7 @@ class Cluster:
         Args:
             scope: the scope of the read.
             alias: the replica that was chosen for the read.
+            is_watched: whether the monitor looks at the primary about now.
 
         Raises:
             NoReplica: no replica may be read, and FALLBACK is "error".
@@ -181,7 +194,7 @@ class Cluster:
                 return self._pinned
         wanted = scope.positions.get(self.primary)
         if wanted is None or self.prober is None:
-            return self._choose_ready(scope, alias)
+            return self._choose_ready(scope, alias, is_watched=is_watched)
         position, written_at = wanted
         if self._is_over(position.epoch, self.prober):
             # The position belongs to a history that has ended, for example by a promotion.  No
@@ -198,14 +211,20 @@ class Cluster:
             return self._followed[found]
         return self._not_reached if self.primary in scope.positions else self._pinned
 
-    def _choose_ready(self, scope: Scope, alias: str) -> Decision:
+    def _choose_ready(self, scope: Scope, alias: str, *, is_watched: bool) -> Decision:
         """Stay on a replica unless it may not be read any more, for example because it lags."""
-        if self.health.may_be_read(alias):
-            return self._followed[alias]
-        why = _LEFT.get(self.health.state(alias), reasons.LAGS)
-        if alias == scope.choice(self.primary):
-            scope.drop_choice(self.primary)
-        return Decision(self._choose(scope, self._balanced).alias, why)
+        decision = self._followed[alias]
+        for _ in self.replicas:
+            alias = decision.alias
+            if alias == self.primary or self.health.may_be_read(alias):
+                break
+            why = _LEFT.get(self.health.state(alias), reasons.LAGS)
+            if alias == scope.choice(self.primary):
+                scope.drop_choice(self.primary)
+            decision = Decision(self._choose(scope, self._balanced).alias, why)
+            if decision.alias != self.primary:
+                self.make_current(decision.alias, is_watched=is_watched)
+        return decision
 
     def _is_over(self, epoch: str, prober: Prober) -> bool:
         """Tell whether the primary now writes another history; ask it before returning True."""

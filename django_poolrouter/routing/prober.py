@@ -57,6 +57,7 @@ class Prober:
         self._asking: dict[str, threading.Event] = {}
         self._asked: dict[str, float] = {}
         self._looked: dict[str, float] = {}  # when each server was looked at last
+        self._began: float | None = None  # when the primary was looked at first
         self._has_looked = threading.Condition()
         self._told_of: tuple[str, ...] = ()
 
@@ -151,8 +152,13 @@ class Prober:
     # -- for the first reads ---------------------------------------------------------------
 
     def is_current(self, alias: str) -> bool:
-        """Tell whether the primary and a replica were looked at a short while ago."""
-        return self._is_looked_at(self._primary) and self._is_looked_at(alias)
+        """Tell whether the primary and a replica were looked at a short while ago.
+
+        The lag of a replica that was looked at before the primary is not known.
+        """
+        looked, began = self._looked.get(alias), self._began
+        is_first = looked is None or began is None or looked < began
+        return not is_first and self._is_looked_at(self._primary) and self._is_looked_at(alias)
 
     def make_current(self, alias: str, *, is_watched: bool) -> None:
         """Find out how far a replica is behind, where no look is current.
@@ -210,4 +216,5 @@ class Prober:
         finally:
             with self._has_looked:
                 self._looked[self._primary] = self._clock()
+                self._began = self._began or self._looked[self._primary]
                 self._has_looked.notify_all()

@@ -96,6 +96,11 @@ class ReplicaHealth:
         """
         return self._records[alias].run
 
+    @property
+    def primary_is_down(self) -> bool:
+        """Whether the primary failed when it was asked last."""
+        return self._primary_is_down
+
     def may_be_read(self, alias: str) -> bool:
         """Tell whether reads are balanced over a replica at this moment."""
         return alias in self._ready_aliases

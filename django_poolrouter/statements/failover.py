@@ -97,14 +97,13 @@ def ensure_fresh(cluster: Cluster, scope: Scope, context: dict[str, Any]) -> Non
         ReplicaUnavailable: no replica may be read, and FALLBACK is "error".
 
     """
-    alias, prober = context["cursor"].db.alias, cluster.prober
+    alias = context["cursor"].db.alias
     is_watched = registry.monitor.note_use(cluster)
-    if prober is not None and cluster.config.max_lag is not None and not prober.is_current(alias):
-        prober.make_current(alias, is_watched=is_watched)
+    cluster.make_current(alias, is_watched=is_watched)
     if not scope.positions and not scope.wrote and cluster.health.may_be_read(alias):
         return
     try:
-        decision = cluster.choose_caught_up(scope, alias)
+        decision = cluster.choose_caught_up(scope, alias, is_watched=is_watched)
     except NoReplica as error:
         raise ReplicaUnavailable(str(error)) from None
     if decision.alias != alias:

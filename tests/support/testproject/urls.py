@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
-from tests.support.testapp.shop.models import Book
+from tests.support.testapp.shop.models import Book, Tag
 
 
 def count(request: HttpRequest) -> HttpResponse:
@@ -14,4 +14,8 @@ def count(request: HttpRequest) -> HttpResponse:
     return HttpResponse(f"{Book.objects.count()} books")
 
 
-urlpatterns = [path("count", count)]
+def newest(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(Tag.objects.latest("pk").name)
+
+
+urlpatterns = [path("count", count), path("newest", newest)]
