@@ -14,7 +14,7 @@ Paint = Callable[[str, str], str]
 
 FIGURES = (
     *("USED", "IDLE", "TOTAL", "MAX", "WAIT", "MAXWAIT", "OLDEST", "P95WAIT"),
-    *("TIMEOUTS", "ERRORS", "MARKED", "UNSAFE"),
+    *("TIMEOUTS", "ERRORS", "MARKED"),
 )
 RATES = ("CHECKOUTS/S", "WAITS/S", "TIMEOUTS/S", "P95WAIT NOW")
 CONNECTION = ("PID", "ALIAS", "STATE", "SINCE", "AGE", "USES", "BACKEND", "THREAD")
@@ -25,14 +25,14 @@ QUERY_WIDTH = 80
 def pool_rows(report: Report, rates: Mapping[str, Rates] | None = None) -> list[Row]:
     """Return a heading and a row for each alias, with its rates if they are given."""
     speeds = RATES if rates is not None else ()
-    has_lag = any(pool.role == "replica" for pool in report.pools)
-    lags = ("LAG",) if has_lag else ()
-    rows: list[Row] = [("ALIAS", "ROLE", "PROFILE", "PROCS", *FIGURES, *speeds, *lags, "STATE")]
+    has_replicas = any(pool.role == "replica" for pool in report.pools)
+    routing = ("UNSAFE", "LAG") if has_replicas else ()
+    rows: list[Row] = [("ALIAS", "ROLE", "PROFILE", "PROCS", *FIGURES, *speeds, *routing, "STATE")]
     for pool in report.pools:
         head = (pool.alias, role(pool), pool.profile, str(pool.processes))
         speed = _rates(rates.get(pool.alias)) if rates is not None else ()
-        lag = (_or_dash(pool.health.lag_s if pool.health else None),) if has_lag else ()
-        rows.append((*head, *_figures(pool.status), *speed, *lag, pool.state))
+        routed = _routing(pool) if has_replicas else ()
+        rows.append((*head, *_figures(pool.status), *speed, *routed, pool.state))
     return rows
 
 
@@ -122,6 +122,10 @@ def _rates(rates: Rates | None) -> Row:
     return (*(f"{speed:.1f}" for speed in speeds), seconds(rates.p95_wait_s))
 
 
+def _routing(pool: PoolReport) -> Row:
+    return str(pool.status.unsafe_reads), _or_dash(pool.health.lag_s if pool.health else None)
+
+
 def _or_dash(value: float | None) -> str:
     return "-" if value is None else seconds(value)
 
@@ -139,5 +143,4 @@ def _figures(status: PoolStatus) -> Row:
         str(status.timeouts + status.refused),
         str(status.connect_errors + status.lost),
         str(status.marked),
-        str(status.unsafe_reads),
     )

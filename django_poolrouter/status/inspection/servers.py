@@ -205,8 +205,18 @@ def _judge(
         lag_s=_lag(facts[alias], primary) if inspection.role == "replica" else None,
         budgets=tuple(limits),
         warnings=tuple(_warnings(inspection, facts[alias], limits)),
-        advice=tuple(_advice(pools[alias], use, status)),
+        advice=(*_advice(pools[alias], use, status), *_advise_on_requests(alias)),
     )
+
+
+def _advise_on_requests(alias: str) -> Iterator[str]:
+    """Yield what a reader of the figures must know about a primary with replicas."""
+    cluster = registry.topology.clusters.get(alias)
+    if cluster is not None and cluster.replicas and cluster.config.unsafe_methods == "primary":
+        yield (
+            'UNSAFE_METHODS is "primary": the reads of POST, PUT, PATCH and DELETE requests go to '
+            'this primary; poolstatus counts them as UNSAFE, and "replica" lets them be routed'
+        )
 
 
 def _advice(pool: DatabasePool, use: Use | None, status: PoolStatus | None) -> Iterator[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from django_poolrouter.routing import Scope, current_scope, scope
+from django_poolrouter.routing import Scope, carry_scope, current_scope, scope
 from django_poolrouter.routing.scopes import aiterate_in, iterate_in
 
 
@@ -332,3 +333,66 @@ def test_aiterate_in__does_the_same_for_asynchronous_streams(entered: Scope) -> 
 
     asyncio.run(main())
     assert seen == [entered] * 3
+
+
+# -- threads that a scope starts --------------------------------------------------------------
+
+
+def test_carried_scope__is_the_same_in_several_threads_at_once() -> None:
+    start = threading.Barrier(4)
+
+    def work(number: int) -> Scope:
+        start.wait(10)  # all of them are in the function
+        current_scope().wrote.add(f"cluster {number}")
+        return current_scope()
+
+    with scope() as entered, ThreadPoolExecutor(4) as executor:
+        carried = carry_scope(work)
+        found = [future.result() for future in [executor.submit(carried, n) for n in range(4)]]
+    assert all(each is entered for each in found)
+    assert entered.wrote == {f"cluster {number}" for number in range(4)}
+
+
+def test_carried_scope__is_made_where_there_is_none_yet() -> None:
+    def first() -> tuple[Scope, Scope]:
+        with ThreadPoolExecutor(1) as executor:
+            return executor.submit(carry_scope(current_scope)).result(), current_scope()
+
+    inner, outer = contextvars.Context().run(first)
+    assert inner is outer
+
+
+def test_carry_scope__takes_no_coroutine_function() -> None:
+    async def work() -> None: ...
+
+    with pytest.raises(TypeError, match=r"not the coroutine function .*work\. Tasks and"):
+        carry_scope(work)
+
+
+def test_carried_function__keeps_its_name_and_its_result() -> None:
+    def work(number: int) -> int:
+        return number + 1
+
+    carried = carry_scope(work)
+    assert (carried.__name__, carried(1), carried(2)) == ("work", 2, 3)
+
+
+def test_python_that_hands_the_context_on__needs_no_carry_scope() -> None:
+    if not getattr(sys.flags, "thread_inherit_context", False):
+        pytest.skip("a flag of Python 3.14, on by default where there is no GIL")
+    found: list[Scope] = []
+    with scope() as entered:
+        thread = threading.Thread(target=lambda: found.append(current_scope()))
+        thread.start()
+        thread.join()
+    assert found == [entered]
+
+
+async def _in_thread() -> tuple[Scope, Scope]:
+    with scope() as entered:
+        return await asyncio.to_thread(current_scope), entered
+
+
+def test_to_thread__has_the_scope_by_itself() -> None:
+    inner, outer = asyncio.run(_in_thread())
+    assert inner is outer
