@@ -105,6 +105,8 @@ class PoolRouter:
         cluster = owner(model, topology)
         if cluster is None:
             return None
+        if instance is not None:
+            cluster = _displaced(instance, cluster, topology) or cluster
         copied = instance is not None and _database_of(instance) in cluster.replicas
         return Decision(cluster.primary, reasons.WRITE_OF_A_COPY if copied else reasons.WRITE)
 
@@ -191,6 +193,10 @@ def _decide_read(model: type[Model], hints: dict[str, Any]) -> Decision | None:
     cluster, fixed = topology.homes.get(model) or _home(model, topology)
     if cluster is None:
         return None
+    if instance is not None:
+        displaced = _displaced(instance, cluster, topology)
+        if displaced is not None:
+            return displaced.decide_read(current_scope(), in_transaction_on)
     if fixed is not None:
         return fixed
     if instance is not None and model in _generic_targets(_class_of(instance)):
@@ -206,6 +212,24 @@ def _is_foreign(instance: Model, topology: Topology) -> bool:
     """Tell whether an object came from a database of no cluster."""
     alias = _database_of(instance)
     return alias is not None and alias not in topology.by_alias
+
+
+def _displaced(instance: Any, cluster: Cluster, topology: Topology) -> Cluster | None:
+    """Return the cluster that an object came from, if other objects of its model live elsewhere.
+
+    The caller has named that cluster, and has copies of some tables there.  The object and what
+    belongs to it stay there, as they do without a router.
+
+    Args:
+        instance: an object, or a class.
+        cluster: the cluster of the model that is read or written.
+        topology: all clusters.
+
+    """
+    found = topology.by_alias.get(_database_of(instance) or "")
+    if found is None or found is cluster or owner(instance, topology) is not cluster:
+        return None
+    return found
 
 
 def _database_of(instance: Any) -> str | None:

@@ -93,7 +93,7 @@ def check_write(cluster: Cluster, kind: Kind) -> None:
         TransactionManagementError: the statement certainly writes or locks rows.
 
     """
-    if wish(cluster.primary) is not None or _has_block(cluster.primary):
+    if wish(cluster.primary) in ("primary", "replica") or _has_block(cluster.primary):
         return
     replica = next(filter(_has_block, cluster.replicas), None)
     if replica is None:

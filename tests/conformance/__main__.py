@@ -31,6 +31,11 @@ LABELS = """
     serializers servers sessions_tests signals test_runner test_utils timezones
     transaction_hooks transactions unmanaged_models update
 """.split()  # noqa: SIM905 (fifty lines otherwise)
+# With --routed: what the router could break.
+ROUTED_LABELS = """
+    cache contenttypes_tests forms_tests migrations model_forms multiple_database sessions_tests
+    test_utils
+""".split()  # noqa: SIM905
 # Tests of Django's native pool itself, which our engine replaces; each with its reason.
 NATIVE = "backends.postgresql.tests.Tests."
 EXPECTED = {
@@ -62,6 +67,9 @@ def main() -> int:
     parser.add_argument("--vendor", action="append", choices=STOCK, help="default: all")
     parser.add_argument("--parallel", type=int, default=1, help="processes (default: 1)")
     parser.add_argument("--hold", default="request", help="our pools' option (default: request)")
+    parser.add_argument(
+        "--routed", action="store_true", help="ours with the router and a replica of each alias"
+    )
     parser.add_argument("--timeout", type=float, default=3600, help="seconds for one run")
     parser.add_argument("--work", type=Path, default=default, help=f"default: {default}")
     parser.add_argument("labels", nargs="*", help="default: what touches a database")
@@ -78,8 +86,9 @@ def main() -> int:
 
 def compare(tree: Path, vendor: str, options: argparse.Namespace) -> dict[str, Any]:
     """Run both engines of a vendor; returns counts and the tests that differ."""
+    every = ROUTED_LABELS if options.routed else LABELS
     labels = options.labels or [
-        label for label in LABELS if label != "postgres_tests" or vendor == "postgresql"
+        label for label in every if label != "postgres_tests" or vendor == "postgresql"
     ]
     stock = _stock(tree, vendor, labels, options)
     pool = {"OPTIONS": {"pool": {"hold": options.hold}}}
@@ -101,7 +110,8 @@ def compare(tree: Path, vendor: str, options: argparse.Namespace) -> dict[str, A
 def _stock(
     tree: Path, vendor: str, labels: list[str], options: argparse.Namespace
 ) -> dict[str, Any]:
-    kept = options.work / f"{tree.name}-{vendor}-x{options.parallel}.json"
+    what = "routed" if options.routed else f"x{options.parallel}"
+    kept = options.work / f"{tree.name}-{vendor}-{what}.json"
     if kept.exists():
         found: dict[str, Any] = json.loads(kept.read_text())
         if found["labels"] == labels:

@@ -30,9 +30,11 @@ OURS = {
     "postgresql": "django_poolrouter.backends.postgresql",
     "mariadb": "django_poolrouter.backends.mysql",
 }
+ROUTERS = ["suite_runner.EachDatabaseHasAllTables", "django_poolrouter.router.PoolRouter"]
 SETTINGS = """\
 from test_sqlite import *
 DATABASES = {databases!r}
+DATABASE_ROUTERS = {routers!r}
 TEST_RUNNER = "suite_runner.Runner"
 """
 RUNNER = """\
@@ -69,6 +71,16 @@ def count_marks():
 
 if settings.DATABASES["default"]["ENGINE"].startswith("django_poolrouter"):
     count_marks()
+
+class EachDatabaseHasAllTables:
+    "Django's tests want each table on both databases; the router has one owner for each."
+    def allow_migrate(self, db, app_label, **hints):
+        return not db.endswith("_replica")
+
+if settings.DATABASE_ROUTERS:
+    # What our AppConfig does; Django's tests choose the apps themselves.
+    from django_poolrouter.apps import join_django
+    join_django()
 
 class Runner(DiscoverRunner):
     def suite_result(self, suite, result, **kwargs):
@@ -125,7 +137,7 @@ def run(
         vendor: a key of ``STOCK``.
         entry: ENGINE, and OPTIONS if any, for DATABASES.
         labels: of Django's tests.
-        options: the command line: ``parallel``, ``timeout`` (seconds) and ``work``.
+        options: the command line: ``parallel``, ``timeout`` (seconds), ``routed`` and ``work``.
 
     """
     began = time.monotonic()
@@ -133,7 +145,8 @@ def run(
     log = options.work / f"{vendor}-{engine.split('.')[0]}-x{options.parallel}.log"
     with tempfile.TemporaryDirectory() as folder, server(vendor) as account:
         outcome = Path(folder, "result.json")
-        _write_settings(Path(folder), entry, account)
+        routed = options.routed and engine in OURS.values()
+        _write_settings(Path(folder), entry, account, routed=routed)
         command = ["runtests.py", "--noinput", "-v1", "--settings=suite_settings"]
         with log.open("w") as stream:
             process = subprocess.Popen(
@@ -161,7 +174,9 @@ def run(
     return {"engine": engine, **result, "seconds": round(time.monotonic() - began)}
 
 
-def _write_settings(folder: Path, entry: dict[str, Any], account: dict[str, Any]) -> None:
+def _write_settings(
+    folder: Path, entry: dict[str, Any], account: dict[str, Any], *, routed: bool
+) -> None:
     databases: dict[str, dict[str, Any]] = {}
     for alias in ("default", "other"):
         databases[alias] = {**entry, **account}
@@ -171,5 +186,9 @@ def _write_settings(folder: Path, entry: dict[str, Any], account: dict[str, Any]
         else:  # a database in memory has no pool
             databases[alias]["NAME"] = str(folder / f"{alias}.sqlite3")
             databases[alias]["TEST"] = {"NAME": str(folder / f"test_{alias}.sqlite3")}
-    (folder / "suite_settings.py").write_text(SETTINGS.format(databases=databases))
+        if routed:
+            replica = {**databases[alias], "ROUTER": {"REPLICA_OF": alias}}
+            databases[f"{alias}_replica"] = {**replica, "TEST": {"MIRROR": alias}}
+    routers = ROUTERS if routed else []
+    (folder / "suite_settings.py").write_text(SETTINGS.format(databases=databases, routers=routers))
     (folder / "suite_runner.py").write_text(RUNNER)

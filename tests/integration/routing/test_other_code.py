@@ -17,13 +17,14 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections, models, router, transaction
 from django.db.migrations.state import ModelState, ProjectState
+from django.db.models.signals import post_migrate
 from django.db.transaction import TransactionManagementError
 from django.forms import modelform_factory
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import path
 
-from django_poolrouter import scope, using_primary, using_replica
+from django_poolrouter import carry_scope, pools, routed, scope, using_primary, using_replica
 from django_poolrouter.routing import Scope
 from tests.support.databases import configured
 from tests.support.testapp.shop.models import Author, Tag
@@ -255,6 +256,21 @@ def test_historical_models__are_read_from_the_primary() -> None:
     assert where(state.apps.get_model("shop", "Tag").objects.count) == ["default"]
 
 
+def test_migrate__reads_from_the_primary() -> None:
+    """So does what an application does in receivers and migrations with its own models."""
+    found: list[str] = []
+
+    def read(**kwargs: Any) -> None:
+        found.extend(where(Tag.objects.count))
+
+    post_migrate.connect(read)
+    try:
+        call_command("migrate", database="default", verbosity=0)
+    finally:
+        post_migrate.disconnect(read)
+    assert set(found) == {"default"}
+
+
 @pytest.mark.parametrize("command", ["loaddata", "flush"])
 def test_command__refuses_a_replica(command: str, tmp_path: Path) -> None:
     fixture = tmp_path / "rows.json"
@@ -278,8 +294,6 @@ def reads(request: HttpRequest) -> HttpResponse:
 
 
 def usual(request: HttpRequest) -> HttpResponse:
-    from django_poolrouter import routed
-
     @routed
     def decorated() -> list[str]:
         return where(Tag.objects.count)
@@ -320,6 +334,30 @@ def test_routed__restores_the_usual_rules() -> None:
     assert [alias[:7] for alias in answer.split(",")] == ["replica", "replica"]
 
 
+def test_read_of_an_unsafe_request__is_counted() -> None:
+    def counted() -> int:
+        return pools["default"].status().unsafe_reads
+
+    Client().get("/reads")
+    before = counted()
+    Client().post("/reads")
+    assert counted() == before + 1
+    Client().post("/usual")
+    assert counted() == before + 1
+
+
+@pytest.mark.parametrize("methods", ["primary", "replica"])
+def test_unsafe_methods__can_be_routed_as_others(
+    methods: str, replicated: Replicated, use_databases: Any
+) -> None:
+    databases = replicated.databases()
+    databases["default"]["ROUTER"] = {"UNSAFE_METHODS": methods}
+    more = {"MIDDLEWARE": ["django_poolrouter.middleware.RoutingMiddleware"]}
+    use_databases(databases, ROOT_URLCONF=__name__, ALLOWED_HOSTS=["testserver"], **more)
+    found = Client().post("/reads").content.decode()
+    assert found.startswith("default" if methods == "primary" else "replica")
+
+
 # -- threads that a request starts -----------------------------------------------------------
 
 
@@ -336,8 +374,6 @@ def in_executor(function: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize("run", [in_thread, in_executor])
 def test_carried_scope__knows_what_a_thread_wrote(run: Any) -> None:
-    from django_poolrouter import carry_scope
-
     def write() -> None:
         Tag.objects.create(name="by a thread")
         connections.close_all()
