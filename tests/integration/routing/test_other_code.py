@@ -17,8 +17,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections, models, router, transaction
 from django.db.migrations.state import ModelState, ProjectState
+from django.db.models.expressions import RawSQL
 from django.db.models.signals import post_migrate
 from django.db.transaction import TransactionManagementError
+from django.db.utils import Error
 from django.forms import modelform_factory
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
@@ -245,6 +247,25 @@ def test_row_level_security_on_a_replica__goes_on_working(replicated: Replicated
             cursor.execute("SELECT current_setting('app.user_id')")
             assert cursor.fetchone() == ("7",)
     assert SessionStore(store.session_key)["user"] == 7
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        lambda: Tag.objects.raw("INSERT INTO shop_tag (name) VALUES ('x')"),
+        lambda: Tag.objects.raw("SELECT id FROM shop_tag FOR SHARE"),
+        lambda: Tag.objects.annotate(n=RawSQL("nextval('shop_tag_id_seq')", ())),
+    ],
+    ids=["write", "lock", "sequence"],
+)
+def test_refusal_by_a_replica__names_the_remedy(replicated: Replicated, query: Any) -> None:
+    if replicated.site is None:
+        pytest.skip("a lock and a sequence of PostgreSQL")
+    with pytest.raises(Error) as caught:
+        list(query())
+    assert caught.value.__notes__[0].endswith(
+        "Do not name a database, so that the router chooses it, or name 'default'."
+    )
 
 
 # -- migrations and commands ---------------------------------------------------------------
