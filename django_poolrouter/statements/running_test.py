@@ -12,7 +12,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 def may_use(alias: str) -> bool:
     """Tell whether the running test may use an alias; True if none of Django's tests runs."""
     # Production seldom imports it, and this runs for each read.
-    return "django.test.testcases" not in sys.modules or alias in (_listed() or (alias,))
+    if "django.test.testcases" not in sys.modules:
+        return True
+    listed = _listed()
+    return listed is None or alias in listed
 
 
 def is_running() -> bool:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -458,3 +459,19 @@ def test_override__that_is_a_coroutine_function_is_refused(vendor: Vendor) -> No
     made: Any = wrapper_with(IsAsync, vendor, "behind")
     [told] = made.refusals()
     assert "IsAsync.close is a coroutine function" in told
+
+
+def test_mock_of_djangos_connect__is_no_reason_to_refuse(
+    vendor: Vendor, use_databases: Any
+) -> None:
+    """As Django's own tests put one there: its code names nothing of Django."""
+    use_databases({"default": vendor.database()})
+    original = BaseDatabaseWrapper.connect
+    with mock.patch.object(
+        BaseDatabaseWrapper, "connect", side_effect=original, autospec=True
+    ) as patched:
+        pools.dispose_all()
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT 1")
+            assert cursor.fetchone() == (1,)
+    assert patched.call_count == 1
