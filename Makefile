@@ -78,6 +78,7 @@ packages:
 conformance:
 	@$(SETUP) conformance
 	$(PY) -m tests.conformance $(ARGS)
+	$(PY) -m tests.conformance --routed --vendor postgresql --vendor sqlite
 
 bench:
 	@$(SETUP) bench

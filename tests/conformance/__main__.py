@@ -36,6 +36,13 @@ ROUTED_LABELS = """
     cache contenttypes_tests forms_tests migrations model_forms multiple_database sessions_tests
     test_utils
 """.split()  # noqa: SIM905
+# With the router, each with its reason.
+EXPECTED_ROUTED = {
+    "migrations.test_commands.MakeMigrationsTests"
+    ".test_makemigrations_consistency_checks_respect_routers": (
+        "expects that no other alias is looked at, as without DATABASE_ROUTERS"
+    )
+}
 # Tests of Django's native pool itself, which our engine replaces; each with its reason.
 NATIVE = "backends.postgresql.tests.Tests."
 EXPECTED = {
@@ -56,6 +63,11 @@ EXPECTED = {
         "is test_pool_options_not_mutated: after a test with subtests Django's runner for"
         " several processes names the next failure by the test before"
     ),
+}
+# Django skips them where OPTIONS has a "pool".
+SKIPPED_WITH_POOL = {
+    f"backends.base.test_base.ConnectionHealthChecksTests.{name}"
+    for name in ("test_health_checks_enabled", "test_set_autocommit_health_checks_enabled")
 }
 # They time themselves, and fail on a busy machine.
 FLAKY = ("test_crafted_xml_performance",)
@@ -91,19 +103,30 @@ def compare(tree: Path, vendor: str, options: argparse.Namespace) -> dict[str, A
         label for label in every if label != "postgres_tests" or vendor == "postgresql"
     ]
     stock = _stock(tree, vendor, labels, options)
-    pool = {"OPTIONS": {"pool": {"hold": options.hold}}}
+    # With an option, Django itself skips two tests, of health checks that its own pool makes.
+    pool = {"OPTIONS": {"pool": {"hold": options.hold}}} if options.hold != "request" else {}
     ours = run(tree, vendor, {"ENGINE": OURS[vendor], **pool}, labels, options)
     bad = set(stock["failed"])
+    expected = {**EXPECTED, **(EXPECTED_ROUTED if options.routed else {})}
     return {
         "run": f"{tree.name}, {vendor}, {options.parallel} process(es)",
         "stock": _counts(stock),
         "ours": _counts(ours),
         "marks": dict(sorted(ours["marks"].items(), key=lambda pair: -pair[1])),
         "expected": {
-            name: EXPECTED[_test(name)] for name in ours["failed"] if _test(name) in EXPECTED
+            name: expected[_test(name)] for name in ours["failed"] if _test(name) in expected
         },
-        "regressions": sorted(name for name in set(ours["failed"]) - bad if not _excused(name)),
-        "newly_skipped": sorted(set(ours["skipped"]) - set(stock["skipped"]) - bad),
+        "regressions": sorted(
+            name
+            for name in set(ours["failed"]) - bad
+            if _test(name) not in expected and not any(flaky in name for flaky in FLAKY)
+        ),
+        "newly_skipped": sorted(
+            set(ours["skipped"])
+            - set(stock["skipped"])
+            - bad
+            - (SKIPPED_WITH_POOL if pool else set())
+        ),
     }
 
 
@@ -124,10 +147,6 @@ def _stock(
 def _test(name: str) -> str:
     """Return the name of a test without what its subtest is called."""
     return re.split(r" [\[(]", name, maxsplit=1)[0]
-
-
-def _excused(name: str) -> bool:
-    return _test(name) in EXPECTED or any(flaky in name for flaky in FLAKY)
 
 
 def _counts(result: dict[str, Any]) -> dict[str, Any]:

@@ -323,7 +323,34 @@ def usual(request: HttpRequest) -> HttpResponse:
         return HttpResponse(",".join([*where(Tag.objects.count), *decorated()]))
 
 
-urlpatterns = [path("form", form), path("reads", reads), path("usual", usual)]
+def in_thread(function: Callable[[], object]) -> None:
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+
+
+def in_executor(function: Callable[[], object]) -> None:
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(function).result()
+
+
+def write_in_thread(request: HttpRequest) -> HttpResponse:
+    """Write as a view does that hands its work to a thread."""
+
+    def write() -> None:
+        Tag.objects.create(name="by a thread")
+        connections.close_all()
+
+    {"thread": in_thread, "executor": in_executor}[request.GET["run"]](carry_scope(write))
+    return HttpResponse(",".join(where(Tag.objects.count)))
+
+
+urlpatterns = [
+    path("in_thread", write_in_thread),
+    path("form", form),
+    path("reads", reads),
+    path("usual", usual),
+]
 
 
 def test_form__is_judged_by_the_primary(
@@ -382,17 +409,6 @@ def test_unsafe_methods__can_be_routed_as_others(
 # -- threads that a request starts -----------------------------------------------------------
 
 
-def in_thread(function: Callable[[], object]) -> None:
-    thread = threading.Thread(target=function)
-    thread.start()
-    thread.join()
-
-
-def in_executor(function: Callable[[], object]) -> None:
-    with ThreadPoolExecutor(1) as executor:
-        executor.submit(function).result()
-
-
 @pytest.mark.parametrize("run", [in_thread, in_executor])
 def test_carried_scope__knows_what_a_thread_wrote(run: Any) -> None:
     def write() -> None:
@@ -403,4 +419,18 @@ def test_carried_scope__knows_what_a_thread_wrote(run: Any) -> None:
         assert where(Tag.objects.count)[0].startswith("replica")
         run(carry_scope(write))
         assert where(Tag.objects.count) == ["default"]
+    Tag.objects.using("default").filter(name="by a thread").delete()
+
+
+@pytest.mark.parametrize("run", ["thread", "executor"])
+def test_next_request__sees_what_a_thread_wrote(
+    replicated: Replicated, request: pytest.FixtureRequest, run: str
+) -> None:
+    if replicated.site is not None:
+        replicated.lag(request)
+    client = Client()
+    assert client.get("/reads").content.startswith(b"replica")
+    assert client.get("/in_thread", {"run": run}).content == b"default"
+    assert client.get("/reads").content == b"default"
+    assert Client().get("/reads").content.startswith(b"replica")
     Tag.objects.using("default").filter(name="by a thread").delete()
