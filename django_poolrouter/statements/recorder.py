@@ -101,7 +101,8 @@ class StatementRecorder:
             if kind.is_write:
                 error.add_note(
                     f"{self.connection.alias!r} is a replica of {cluster.primary!r}. Do not name "
-                    f"a database, so that the router chooses it, or name {cluster.primary!r}."
+                    f"a database, so that the router chooses it, or name {cluster.primary!r}. "
+                    "If the alias is that of an object, read the object under using_primary()."
                 )
             raise
         finally:

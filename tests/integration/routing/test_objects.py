@@ -211,4 +211,6 @@ def test_read_under_the_alias_of_an_object__stays_on_its_replica(rows: Rows) -> 
 def test_write_that_names_a_replica__is_refused_as_ever(write: Callable[[], Model]) -> None:
     with pytest.raises(Error) as caught:
         write()
-    assert "is a replica of 'default'" in "".join(caught.value.__notes__)
+    (note,) = caught.value.__notes__
+    assert "is a replica of 'default'" in note
+    assert "read the object under using_primary()" in note
