@@ -12,7 +12,7 @@ from . import conf
 from .checks.routing import check_labels, check_relations, check_settings
 from .management.refuse_replica import refuse_replica
 from .process.registry import registry
-from .statements import blocks
+from .statements import blocks, objects
 from .statements.recorder import record_statements
 from .status.boards.writer import Publisher
 
@@ -44,7 +44,9 @@ def join_django() -> None:
     If no cluster has one, no receiver is connected.  Our own backends send the signal too, and a
     receiver would cost a fifth of each checkout.
     """
-    blocks.open_on_primaries(replicated=conf.has_replicas())
+    replicated = conf.has_replicas()
+    blocks.open_on_primaries(replicated=replicated)
+    objects.write_to_primaries(replicated=replicated)
     if conf.has_other_engines():
         connection_created.connect(record_statements, dispatch_uid="django_poolrouter")
     else:

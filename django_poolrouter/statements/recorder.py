@@ -103,7 +103,8 @@ class StatementRecorder:
             if kind.is_write or kind.certain or _is_refused(self.connection, error):
                 error.add_note(
                     f"{self.connection.alias!r} is a replica of {cluster.primary!r}. Do not name "
-                    f"a database, so that the router chooses it, or name {cluster.primary!r}."
+                    f"a database, so that the router chooses it, or name {cluster.primary!r}. "
+                    "If the alias is that of an object, read the object under using_primary()."
                 )
             raise
         finally:

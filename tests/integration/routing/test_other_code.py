@@ -37,8 +37,11 @@ RESUME = "SELECT pg_wal_replay_resume()"
 
 
 @pytest.fixture(scope="module")
-def postgresql_site(postgresql: Any, django_db_blocker: Any) -> Site:
-    site = Site("postgresql", postgresql, "other_code")
+def postgresql_site(
+    postgresql: Any, django_db_blocker: Any, request: pytest.FixtureRequest
+) -> Site:
+    # Each module that imports the fixture has databases of its own.
+    site = Site("postgresql", postgresql, request.module.__name__.rpartition(".test_")[2])
     with django_db_blocker.unblock(), configured(site.databases()), scope():
         site.migrate()
         site.seed()
