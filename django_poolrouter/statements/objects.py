@@ -76,9 +76,9 @@ def _taking_primary(djangos: Any) -> Any:
 
     @wraps(djangos)
     def write(self: Model, *args: Any, **kwargs: Any) -> Any:
-        using = kwargs.get("using")
-        if isinstance(using, Chosen):
-            kwargs["using"] = _primary_of(using)
+        if any(isinstance(value, Chosen) for value in (*args, kwargs.get("using"))):
+            args = tuple(map(_primary_of, args))
+            kwargs = {name: _primary_of(value) for name, value in kwargs.items()}
             # Else save() would read deferred fields from the replica, and write them.
             _adopt(self)
         return djangos(self, *args, **kwargs)

@@ -180,6 +180,7 @@ def test_write_under_the_alias_of_an_object__goes_to_the_primary(rows: Rows, nam
 
 DELETES: dict[str, Callable[[Any], object]] = {
     "object": lambda a: a.delete(using=a._state.db),
+    "position": lambda a: a.delete(a._state.db),
     "queryset": lambda a: Author.objects.using(a._state.db).filter(pk=a.pk).delete(),
 }
 
