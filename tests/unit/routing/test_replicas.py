@@ -22,7 +22,7 @@ from django_poolrouter.routing import (
 )
 from django_poolrouter.routing.balancers import round_robin
 from django_poolrouter.routing.config import ReplicaConfig
-from django_poolrouter.routing.prober import WAIT
+from django_poolrouter.routing.prober import CURRENT, WAIT
 from django_poolrouter.routing.replica_health import COOL_DOWN
 from django_poolrouter.routing.surroundings import Surroundings
 from tests.support.doubles import FakeServers, Task
@@ -260,6 +260,78 @@ def test_dead_primary__makes_no_replica_lag(make: Any, servers: FakeServers, clo
     servers.logs["default"] = 101
     look(cluster)
     assert ready(cluster.health) == []
+
+
+def test_dead_primary__leaves_replicas_that_lag_and_the_log_says_so(
+    cluster: Cluster, servers: FakeServers, caplog: pytest.LogCaptureFixture
+) -> None:
+    servers.logs["r1"] = None
+    look(cluster)
+    assert ready(cluster.health) == ["r2"]
+    servers.logs["default"] = ServerFailed("dead")
+    for _ in range(3):
+        look(cluster, "default")
+    assert ready(cluster.health) == ["r1", "r2"]
+    told = "the primary 'default' does not answer (dead): reads go to replicas that lag: r1"
+    assert caplog.messages == [told]
+
+
+def test_first_read__waits_until_the_primary_and_the_replica_were_asked(
+    cluster: Cluster, servers: FakeServers, clock: Clock
+) -> None:
+    """A replica that was asked before the primary may lag all the same."""
+    prober = cluster.prober
+    assert prober is not None
+    servers.logs["r1"] = 50
+    look(cluster, "r1", "r2")
+    assert ready(cluster.health) == ["r1", "r2"]
+    assert not prober.is_current("r1")
+    clock.now += 0.001
+    cluster.make_current("r1", is_watched=False)
+    assert prober.is_current("r1")
+    assert not prober.is_current("r2")
+    decision = cluster.choose_caught_up(Scope(), "r1")
+    assert (decision.alias, decision.reason) == ("r2", "the chosen replica lags")
+    assert prober.is_current("r2")
+
+
+def test_first_read__finds_a_replica_that_catches_up_meanwhile(
+    cluster: Cluster, servers: FakeServers, clock: Clock
+) -> None:
+    prober = cluster.prober
+    assert prober is not None
+    servers.logs["r1"] = 99
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+        servers.logs["r1"] = 100
+
+    prober._sleep = sleep
+    cluster.make_current("r1", is_watched=False)
+    assert ready(cluster.health) == ["r1", "r2"]
+
+
+def test_look_that_is_old__is_made_again(
+    cluster: Cluster, servers: FakeServers, clock: Clock
+) -> None:
+    look(cluster)
+    servers.asked.clear()
+    cluster.make_current("r1", is_watched=False)
+    assert servers.asked == []
+    clock.now += CURRENT + 0.1
+    cluster.make_current("r1", is_watched=False)
+    assert servers.asked == ["default", "r1"]
+
+
+def test_age_of_a_replica__bounds_its_lag_where_no_position_is_old_enough() -> None:
+    config = ClusterConfig("default", (ReplicaConfig("r1"),), max_lag=5)
+    health = ReplicaHealth(config, Surroundings())
+    health.sample(at(100))
+    for age, state in ((4.0, "up"), (6.0, "lagging"), (None, "lagging")):
+        health.learn("r1", Position("a", {"": 50}, age), 0)
+        assert (health.lag("r1"), health.state("r1")) == (age, state)
+    health.learn("r1", Position("b", {"": 150}, 0.0), 0)
+    assert (health.lag("r1"), health.state("r1")) == (None, "lagging")
 
 
 def test_max_lag_none__lets_nobody_lag(make: Any, servers: FakeServers) -> None:
