@@ -76,7 +76,9 @@ class Cluster(abc.ABC):
             return
         atexit.unregister(self.stop)
         for node in self._processes:
-            self.halt(node)
+            self._ask_to_stop(node)
+        for node in self._processes:
+            self._wait_for_stop(node)
         shutil.rmtree(self.folder, ignore_errors=True)
         self._reaper.dismiss()
 
@@ -132,11 +134,16 @@ class Cluster(abc.ABC):
 
     def halt(self, node: str) -> None:
         """Stop a server at once, whatever state it is in."""
-        process = self._processes[node]
+        self._ask_to_stop(node)
+        self._wait_for_stop(node)
+
+    def _ask_to_stop(self, node: str) -> None:
         self.signal(node, signal.SIGCONT)
-        process.send_signal(self.STOP_SIGNAL)
+        self._processes[node].send_signal(self.STOP_SIGNAL)
+
+    def _wait_for_stop(self, node: str) -> None:
         try:
-            process.wait(10)
+            self._processes[node].wait(10)
         except subprocess.TimeoutExpired:
             self.signal(node, signal.SIGKILL)
 

@@ -92,7 +92,7 @@ def replicated(request: pytest.FixtureRequest, use_databases: Any, tmp_path: Pat
         made.site.wait()
 
 
-pytestmark = [pytest.mark.every_pair, pytest.mark.usefixtures("replicated")]
+pytestmark = pytest.mark.usefixtures("replicated")
 
 
 def routed_alias() -> str:
