@@ -90,10 +90,14 @@ class StatementRecorder:
         def run() -> Any:
             return execute(sql, params, many, context)
 
-        try:
-            if blocks.stands_for_primary(self.connection, cluster):
-                failover.redirect(scope, context, cluster.block)
+        if blocks.stands_for_primary(self.connection, cluster):
+            failover.redirect(scope, context, cluster.block)
+            try:
                 return run()
+            finally:
+                if kind.is_write:
+                    _note_call(context["connection"])
+        try:
             _refuse_in_tests(self.connection, kind)
             if many or not kind.may_query or not _is_movable(self.connection):
                 return run()

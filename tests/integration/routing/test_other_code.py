@@ -20,7 +20,7 @@ from django.db.migrations.state import ModelState, ProjectState
 from django.db.models.expressions import RawSQL
 from django.db.models.signals import post_migrate
 from django.db.transaction import TransactionManagementError
-from django.db.utils import Error
+from django.db.utils import Error, IntegrityError
 from django.forms import modelform_factory
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
@@ -162,6 +162,16 @@ def test_all_of_a_transaction__is_on_the_primary_under_a_chosen_alias() -> None:
     Tag.objects.using("default").filter(name="outer").delete()
 
 
+def test_error_in_such_a_block__is_the_primarys() -> None:
+    alias = routed_alias()
+    Tag.objects.create(name="taken")
+    with transaction.atomic(using=alias):
+        with pytest.raises(IntegrityError) as caught, transaction.atomic(using=alias):
+            Tag(name="taken").save(using=alias)
+        assert not hasattr(caught.value, "__notes__")
+    Tag.objects.using("default").filter(name="taken").delete()
+
+
 def test_rollback__can_be_asked_for_under_a_chosen_alias() -> None:
     alias = routed_alias()
     with transaction.atomic(using=alias):
@@ -266,9 +276,8 @@ def test_refusal_by_a_replica__names_the_remedy(replicated: Replicated, query: A
         pytest.skip("a lock and a sequence of PostgreSQL")
     with pytest.raises(Error) as caught:
         list(query())
-    assert caught.value.__notes__[0].endswith(
-        "Do not name a database, so that the router chooses it, or name 'default'."
-    )
+    remedy = "Do not name a database, so that the router chooses it, or name 'default'."
+    assert remedy in caught.value.__notes__[0]
 
 
 # -- migrations and commands ---------------------------------------------------------------
