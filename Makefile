@@ -12,7 +12,8 @@
 #                        change their sessions, for a minute each; poolstatus under load and
 #                        others, for half a minute: 20 min
 #   make packages        our backends under django-tenants, Sentry, django-prometheus and PostGIS,
-#                        with a hammer of a minute for each combination: 15 min
+#                        with a hammer of a minute for each combination, and other packages
+#                        beside the router: 16 min
 #   make conformance     Django's own test suite on our engines: an hour
 #                        (ARGS="--vendor sqlite")
 #   make bench           speed beside the peers, as ratios of one run

@@ -17,9 +17,19 @@ ROOT = Path(__file__).parents[3]
 REQUIRED = "POOLROUTER_REQUIRE_PACKAGES"
 """This variable is 1 in an environment with the group ``packages``: a missing one is a failure."""
 NAMES = {
+    "cachalot": "django-cachalot",
+    "dbbackup": "django-dbbackup",
+    "django_celery_beat": "django-celery-beat",
+    "django_celery_results": "django-celery-results",
+    "django_extensions": "django-extensions",
     "django_prometheus": "django-prometheus",
+    "django_q": "django-q2",
+    "django_tasks_db": "django-tasks-db",
     "django_tenants": "django-tenants",
+    "mptt": "django-mptt",
+    "qsessions": "django-qsessions",
     "sentry_sdk": "sentry-sdk",
+    "treebeard": "django-treebeard",
 }
 
 

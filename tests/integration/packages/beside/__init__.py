@@ -1,0 +1,1 @@
+"""A site with other people's packages, on one database or on one with replicas."""

@@ -1,0 +1,92 @@
+"""Trees whose nodes were read from a replica, outside a transaction, and are then changed."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from .project import Site, play
+
+
+class Mptt:
+    """The work on a tree of django-mptt."""
+
+    def __init__(self) -> None:
+        from .mptt_tree.models import Place
+
+        self.model = Place
+
+    def add(self, name: str, parent: Any = None) -> Any:
+        return self.model.objects.create(name=name, parent=parent)
+
+    def move(self, node: Any, target: Any) -> None:
+        node.parent = target
+        node.save()
+
+    def shape(self) -> list[Any]:
+        places = self.model.objects.using("default").order_by("name")
+        numbers = places.values_list("name", "parent__name", "level", "lft", "rght")
+        return [list(row) for row in numbers]
+
+
+class Treebeard:
+    """The work on a tree of django-treebeard."""
+
+    def __init__(self) -> None:
+        from .path_tree.models import Topic
+
+        self.model = Topic
+
+    def add(self, name: str, parent: Any = None) -> Any:
+        return parent.add_child(name=name) if parent else self.model.add_root(name=name)
+
+    def move(self, node: Any, target: Any) -> None:
+        node.move(target, pos="last-child")
+
+    def shape(self) -> list[Any]:
+        topics = self.model.objects.using("default").order_by("name")
+        return [list(row) for row in topics.values_list("name", "path", "depth", "numchild")]
+
+
+def trees(site: Site) -> dict[str, Any]:
+    """Return the tree's shape after each change that the order names, or how that failed."""
+    kind, *changes = site.what.split()
+    tree: Mptt | Treebeard = Mptt() if kind == "mptt" else Treebeard()
+    return {change: site.attempt(partial(shape_after, change, site, tree)) for change in changes}
+
+
+def shape_after(change: str, site: Site, tree: Mptt | Treebeard) -> list[Any]:
+    from django_poolrouter import using_primary
+
+    def get(name: str) -> Any:
+        return tree.model.objects.get(name=name)
+
+    def read(name: str) -> Any:
+        node = get(name)
+        assert node._state.db != "default" or not site.replicas
+        return node
+
+    with site.process():
+        tree.model.objects.using("default").all().delete()
+        for name in ("a", "b"):
+            tree.add(name)
+        for name in ("a1", "a2", "a3", "b1"):
+            tree.add(name, get(name[0]))
+    site.let_replicas_lag()
+    with site.process(), using_primary():
+        tree.move(get("a2"), get("b"))
+    with site.process():
+        match change:
+            case "add":
+                tree.add("b3", read("b"))
+            case "move":
+                tree.move(read("a1"), read("b"))
+            case "delete":
+                read("a").delete()
+            case "delete-moved":
+                read("a2").delete()
+    return tree.shape()
+
+
+if __name__ == "__main__":
+    play(trees)

@@ -1,0 +1,45 @@
+"""Trees of django-mptt and django-treebeard: a change computes with nodes that were just read.
+
+They were read from a replica that lags, outside a transaction.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.integration.packages.conftest import APPS
+from tests.integration.packages.scripts import need
+
+CHANGES = ["add", "move", "delete", "delete-moved"]
+FAULT = pytest.mark.xfail(strict=True, reason="issue 15, item 7")
+# It writes to the database that the node came from.
+FAULTS = {("mptt", "move"), ("mptt", "delete"), ("mptt", "delete-moved")}
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[str, Any]:
+    """The shapes of the trees.  For each package, one process makes all changes."""
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("package", "change"),
+    [
+        pytest.param(package, change, marks=[FAULT] if (package, change) in FAULTS else [])
+        for package in ("mptt", "treebeard")
+        for change in CHANGES
+    ],
+)
+def test_tree__has_the_shape_that_it_has_with_one_database(
+    site: Any, known: dict[str, Any], package: str, change: str
+) -> None:
+    need(package)
+    if package not in known:
+        what = " ".join([package, *CHANGES])
+        alone = site.run("trees", APPS[package], what=what)
+        lagging = site.run("trees", APPS[package], what=what, replicas=True, lag=True)
+        known[package] = alone, lagging
+    alone, lagging = known[package]
+    assert lagging[change] == alone[change]
