@@ -9,6 +9,7 @@ from django.db.backends.signals import connection_created
 from django.db.models.signals import pre_migrate
 
 from . import conf
+from .checks.packages import check_packages
 from .checks.routing import check_labels, check_relations, check_settings
 from .management.refuse_replica import refuse_replica
 from .process.registry import registry
@@ -28,6 +29,7 @@ class PoolRouterConfig(AppConfig):
     def ready(self) -> None:
         """Register the checks, record statements, mirror replicas and publish figures."""
         checks.register(check_settings)
+        checks.register(check_packages)
         checks.register(check_labels, checks.Tags.models)
         checks.register(check_relations, checks.Tags.models)
         join_django()

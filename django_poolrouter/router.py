@@ -256,6 +256,12 @@ def owner(model: Any, topology: Topology) -> Cluster | None:
     return _home(_class_of(model), topology)[0]
 
 
+def may_read_replica(model: Any, topology: Topology) -> bool:
+    """Tell whether reads of a model may go to a replica."""
+    cluster, fixed = _home(_class_of(model), topology)
+    return cluster is not None and bool(cluster.replicas) and fixed is None
+
+
 def _home(model: type[Model], topology: Topology) -> tuple[Cluster | None, Decision | None]:
     """Return the cluster that has a model's table, and the decision if all reads have the same."""
     home = topology.homes.get(model)
