@@ -71,9 +71,23 @@ class Site:
 
     def __init__(self, servers: Any) -> None:
         self.servers = servers
+        self.has_tables = False
+        self.lagged = False
+
+    def make_tables(self) -> None:
+        """Make the tables of all packages that are installed, before the first script."""
+        self.has_tables = True
         self.servers.create_database("beside")
         installed = [apps for module, apps in APPS.items() if find_spec(module)]
         self.run("migrate", apps=sorted({app for apps in installed for app in apps}))
+
+    def let_replicas_go(self) -> None:
+        """Let the replicas go on, wherever a script ended."""
+        if self.lagged:
+            self.lagged = False
+            for node in self.servers.replicas:
+                self.servers.sql(node, "SELECT pg_wal_replay_resume()")
+            self.servers.wait_for_replicas()
 
     def run(
         self,
@@ -98,6 +112,9 @@ class Site:
             settings: more settings.
 
         """
+        if not self.has_tables:
+            self.make_tables()
+        self.lagged |= lag
         nodes = self.servers.nodes if replicas else self.servers.nodes[:1]
         entries = {"default" if node == "primary" else node: self._entry(node) for node in nodes}
         entries["default"]["ROUTER"]["ALWAYS_PRIMARY"] = [f"!{label}" for label in removed]
@@ -131,9 +148,6 @@ def site_with_replicas(postgresql: Any) -> Site:
 
 @pytest.fixture
 def site(site_with_replicas: Site) -> Iterator[Site]:
-    """The site.  Its replicas go on after the test, wherever that ended."""
+    """The site, whose replicas go on after the test."""
     yield site_with_replicas
-    servers = site_with_replicas.servers
-    for node in servers.replicas:
-        servers.sql(node, "SELECT pg_wal_replay_resume()")
-    servers.wait_for_replicas()
+    site_with_replicas.let_replicas_go()

@@ -17,24 +17,50 @@ PRIMARY = {"CACHALOT_DATABASES": ["default"]}
 
 
 @pytest.mark.parametrize(
-    ("settings", "what", "lag", "later", "in_the_end"),
+    ("settings", "what", "lag", "later", "in_the_end", "warnings"),
     [
-        (OURS, "", False, "old", "old"),
-        (OURS, "receiver", False, "new", "new"),
-        (OURS, "receiver", True, "old", "old"),
-        ({**OURS, "CACHALOT_TIMEOUT": 1}, "receiver", True, "old", "new"),
-        (PRIMARY, "", True, "new", "new"),
+        (OURS, "", False, "old", "old", 1),
+        (OURS, "receiver", False, "new", "new", 1),
+        (OURS, "receiver", True, "old", "old", 1),
+        ({**OURS, "CACHALOT_TIMEOUT": 1}, "receiver", True, "old", "new", 0),
+        ({**OURS, **PRIMARY}, "", True, "new", "new", 0),
     ],
     ids=["fault", "receiver", "receiver-lag", "receiver-lag-timeout", "only-the-primary"],
 )
 def test_cached_list__after_a_write(
-    site: Any, settings: dict[str, Any], what: str, lag: bool, later: str, in_the_end: str
+    site: Any,
+    settings: dict[str, Any],
+    what: str,
+    lag: bool,
+    later: str,
+    in_the_end: str,
+    warnings: int,
 ) -> None:
     need("cachalot")
     found = site.run("cached", ["cachalot"], replicas=True, lag=lag, what=what, **settings)
     assert found == {
+        "warnings": warnings,
         "first": ["old"],
         "at once": ["new"] if later == "new" and not lag else ["old"],
         "later": [later],
         "in the end": [in_the_end],
     }
+
+
+@pytest.mark.parametrize(
+    "alias",
+    [
+        "named",
+        pytest.param(
+            "chosen",
+            marks=pytest.mark.xfail(
+                strict=True, reason="Atomic.using names the replica, and cachalot goes by it"
+            ),
+        ),
+    ],
+)
+def test_block__is_invalidated_when_it_ends(site: Any, alias: str) -> None:
+    """What others cache while it is open is not kept."""
+    need("cachalot")
+    found = site.run("cached_block", ["cachalot"], replicas=True, what=alias, **PRIMARY)
+    assert found == {"first": "old", "inside": "old", "after": "new"}

@@ -33,7 +33,7 @@ def cached(site: Site) -> dict[str, Any]:
     with site.process():
         Note.objects.all().delete()
         Note.objects.create(text="old")
-    found = {"first": seen()}
+    found: dict[str, Any] = {"warnings": site.warnings, "first": seen()}
     if site.lag:
         site.pause()
     with site.process():

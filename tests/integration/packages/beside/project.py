@@ -47,6 +47,13 @@ class Site:
         """The servers that follow the primary; none if there is one database only."""
         return [name for name in self.servers if name != "primary"]
 
+    @property
+    def warnings(self) -> int:
+        """How often the check of other packages warns."""
+        from django.core.checks import run_checks
+
+        return sum(message.id == "poolrouter.W025" for message in run_checks())
+
     @contextmanager
     def process(self) -> Iterator[None]:
         """Do something as a process or a user that did nothing before."""
