@@ -32,9 +32,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "lagging": {"replicas": True, "lag": True},
     "read from replicas": {"replicas": True},
 }
-WRITES_TO_A_CHOSEN_ALIAS = pytest.mark.xfail(
-    strict=True, reason="save(using=Model.objects.db), outside a block, names a replica"
-)
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +62,7 @@ def test_package__does_the_same_while_replicas_lag(found: Any, script: str) -> N
     assert found("lagging", script) == found("alone", script)
 
 
-@pytest.mark.parametrize(
-    "script", [*list(PACKAGES)[:-1], pytest.param("groups", marks=WRITES_TO_A_CHOSEN_ALIAS)]
-)
+@pytest.mark.parametrize("script", PACKAGES)
 def test_package__does_the_same_if_it_reads_replicas(found: Any, script: str) -> None:
     seen, expected = found("read from replicas", script), found("alone", script)
     assert seen["read from"].startswith("replica")
