@@ -14,7 +14,7 @@ from typing import Any
 from django.apps import apps
 from django.apps.config import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Warning
+from django.core.checks import CheckMessage, Info, Warning
 from django.db.models import Model
 
 from .. import conf
@@ -36,6 +36,7 @@ class Row:
         found: yields the words of each warning; nothing if the remedy is configured.
         message: what happens.
         hint: the remedy.
+        kind: how severe it is.
 
     """
 
@@ -43,6 +44,7 @@ class Row:
     found: Callable[[], Iterator[Words]]
     message: str
     hint: str
+    kind: Callable[..., CheckMessage] = Warning
 
 
 def check_packages(
@@ -54,7 +56,7 @@ def check_packages(
     for row in ROWS:
         if apps.is_installed(row.app):
             for words in row.found():
-                yield Warning(
+                yield row.kind(
                     row.message.format(**words),
                     hint=row.hint.format(**words),
                     id="poolrouter.W025",
@@ -235,6 +237,7 @@ ROWS = (
         "The commands reset_db, drop_test_database, sqlcreate and sqldsn of django-extensions do "
         "not know the ENGINE {engine}.",
         "Set {setting} = [{engine}]. It replaces the default, so add other engines that you use.",
+        kind=Info,  # most projects use other commands of it
     ),
 )
 """All but cacheops, which needs a Redis, are tried in tests/integration/packages."""

@@ -14,7 +14,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
-from django.db.transaction import TransactionManagementError
+from django.db.transaction import Atomic, TransactionManagementError
 
 from ..process.registry import registry
 from ..routing import Chosen, Cluster
@@ -28,21 +28,33 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_poolrouter.routing")
 
 _django_get_connection: Any = transaction.get_connection
+_django_init: Any = Atomic.__init__
 # Statements in doubt are warned of once for each primary.
 _warned: set[str] = set()
 
 
 def open_on_primaries(*, replicated: bool) -> None:
-    """Install ``get_connection`` if a cluster has replicas, else Django's own function.
-
-    Atomic, on_commit(), savepoints and the other functions of ``django.db.transaction`` all find
-    their connection by it.
-    """
+    """Install what follows if a cluster has replicas, else restore what Django has."""
+    init: Any = _init_block if replicated else _django_init
+    Atomic.__init__ = init  # type: ignore[method-assign]
     transaction.get_connection = get_connection if replicated else _django_get_connection
 
 
+def _init_block(block: Any, using: str | None, *options: Any, **more: Any) -> None:
+    """Make a block, on the primary if its alias stands for the primary.
+
+    Packages that cache what a block wrote look at its ``using``, so that must be the primary's.
+    """
+    target = None if using is None else _target(using)
+    _django_init(block, target, *options, **more)
+    block.began_under = using if target != using else None
+
+
 def get_connection(using: str | None = None) -> BaseDatabaseWrapper:
-    """Return the connection for a transaction under an alias."""
+    """Return the connection for a transaction under an alias.
+
+    on_commit(), savepoints and the other functions of ``django.db.transaction`` find it so.
+    """
     found: BaseDatabaseWrapper = _django_get_connection(None if using is None else _target(using))
     return found
 
@@ -65,7 +77,7 @@ def _target(using: str) -> str:
 def is_moved(replica: str, cluster: Cluster) -> bool:
     """Tell whether a block that began under a replica's alias is open on its primary."""
     return any(
-        block.using == replica
+        getattr(block, "began_under", None) == replica
         for connection in wrappers_of(cluster.primary)
         for block in connection.atomic_blocks
     )

@@ -108,7 +108,8 @@ class StatementRecorder:
                 error.add_note(
                     f"{self.connection.alias!r} is a replica of {cluster.primary!r}. Do not name "
                     f"a database, so that the router chooses it, or name {cluster.primary!r}. "
-                    "If the alias is that of an object, read the object under using_primary()."
+                    "If the alias is that of an object, do the whole change under "
+                    "using_primary() or in atomic(), and read the object there."
                 )
             raise
         finally:

@@ -47,18 +47,7 @@ def test_cached_list__after_a_write(
     }
 
 
-@pytest.mark.parametrize(
-    "alias",
-    [
-        "named",
-        pytest.param(
-            "chosen",
-            marks=pytest.mark.xfail(
-                strict=True, reason="Atomic.using names the replica, and cachalot goes by it"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("alias", ["named", "chosen"])
 def test_block__is_invalidated_when_it_ends(site: Any, alias: str) -> None:
     """What others cache while it is open is not kept."""
     need("cachalot")

@@ -214,4 +214,4 @@ def test_write_that_names_a_replica__is_refused_as_ever(write: Callable[[], Mode
         write()
     (note,) = caught.value.__notes__
     assert "is a replica of 'default'" in note
-    assert "read the object under using_primary()" in note
+    assert "do the whole change under using_primary()" in note

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -50,20 +51,25 @@ class Treebeard:
 
 def trees(site: Site) -> dict[str, Any]:
     """Return the tree's shape after each change that the order names, or how that failed."""
-    kind, *changes = site.what.split()
+    kind, *changes = site.what.split(",")
     tree: Mptt | Treebeard = Mptt() if kind == "mptt" else Treebeard()
     return {change: site.attempt(partial(shape_after, change, site, tree)) for change in changes}
 
 
 def shape_after(change: str, site: Site, tree: Mptt | Treebeard) -> list[Any]:
+    from django.db import transaction
+
     from django_poolrouter import using_primary
+
+    change, _, way = change.partition(" in ")
+    in_atomic = way == "atomic"
 
     def get(name: str) -> Any:
         return tree.model.objects.get(name=name)
 
     def read(name: str) -> Any:
         node = get(name)
-        assert node._state.db != "default" or not site.replicas
+        assert (node._state.db == "default") is (in_atomic or not site.replicas)
         return node
 
     with site.process():
@@ -75,7 +81,7 @@ def shape_after(change: str, site: Site, tree: Mptt | Treebeard) -> list[Any]:
     site.let_replicas_lag()
     with site.process(), using_primary():
         tree.move(get("a2"), get("b"))
-    with site.process():
+    with site.process(), transaction.atomic() if in_atomic else nullcontext():
         match change:
             case "add":
                 tree.add("b3", read("b"))
