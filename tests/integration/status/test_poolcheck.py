@@ -199,9 +199,12 @@ def test_server__that_forbids_the_question_for_positions_is_a_warning(site: Site
 
 def test_advice__tells_of_the_use_that_it_saw(site: Site) -> None:
     site.host.worker().do("take", "give")
-    [advice] = site.check("--observe", "0.1")["default"]["advice"]
+    found = site.check("--observe", "0.1")
+    advice, on_requests = found["default"]["advice"]
     assert advice.startswith("0 checkouts within ")
-    assert site.check("--observe", "0")["default"]["advice"] == []
+    assert on_requests.startswith('UNSAFE_METHODS is "primary": the reads of POST,')
+    assert all("UNSAFE" not in text for text in found["replica1"]["advice"])
+    assert site.check("--observe", "0")["default"]["advice"] == [on_requests]
 
 
 # -- without a server -------------------------------------------------------------------
