@@ -203,7 +203,7 @@ def test_advice__tells_of_the_use_that_it_saw(site: Site) -> None:
     advice, on_requests = found["default"]["advice"]
     assert advice.startswith("0 checkouts within ")
     assert on_requests.startswith('UNSAFE_METHODS is "primary": the reads of POST,')
-    assert all("UNSAFE" not in text for text in found["replica1"]["advice"])
+    assert all("UNSAFE" not in text for text in found["unopened"]["advice"])
     assert site.check("--observe", "0")["default"]["advice"] == [on_requests]
 
 
