@@ -62,6 +62,7 @@ APPS = {
     "django_celery_results": ["django_celery_results"],
     "mptt": [f"{BESIDE}.mptt_tree"],
     "treebeard": [f"{BESIDE}.path_tree"],
+    "wagtail": [*AUTH, "taggit", "modelcluster", "wagtail"],
 }
 ENGINE = "django_poolrouter.backends.postgresql"
 

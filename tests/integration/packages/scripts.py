@@ -30,6 +30,7 @@ NAMES = {
     "qsessions": "django-qsessions",
     "sentry_sdk": "sentry-sdk",
     "treebeard": "django-treebeard",
+    "wagtail": "wagtail",
 }
 
 

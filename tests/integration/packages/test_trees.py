@@ -1,6 +1,6 @@
-"""Trees of django-mptt and django-treebeard: a change computes with nodes that were just read.
+"""Trees of django-mptt, django-treebeard and wagtail, whose changes compute with nodes.
 
-They were read from a replica that lags, outside a transaction.
+The nodes were read from a replica that lags, outside a transaction.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from tests.integration.packages.conftest import APPS
 from tests.integration.packages.scripts import need
 
 CHANGES = ["add", "move", "delete", "delete-moved"]
+TREES = ["mptt", "treebeard", "wagtail"]
 REMEDIED = [f"{change} in atomic" for change in CHANGES]
 # It sends SQL of its own to the database that the node came from, and computes with what it has
 # read there before.
@@ -27,7 +28,7 @@ def known() -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("package", "change"),
-    [(package, change) for package in ("mptt", "treebeard") for change in CHANGES + REMEDIED],
+    [(package, change) for package in TREES for change in CHANGES + REMEDIED],
 )
 def test_tree__has_the_shape_that_it_has_with_one_database(
     site: Any, known: dict[str, Any], package: str, change: str

@@ -441,7 +441,7 @@ def test_trap_10__relations_within_a_cluster_only(shop: Site) -> None:
     assert set(where(lambda: book.tags.create(name=f"new {shop.kind} 10"))) == {"default"}
     line = Line.objects.get(pk=shop.line.pk)
     with pytest.raises(ValueError, match="the current database router prevents this relation"):
-        line.order = Order(pk=1)._meta.model.from_db("default", ["id"], [1])
+        line.order = Order.from_db("default", ["id", "number"], [1, 1])
 
 
 @pytest.mark.parametrize("alias", ["replica1", "orders1"])
