@@ -22,6 +22,8 @@ from tests.servers import Cluster
 from tests.support import programs
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.harness
+
 ALIASES = [alias for nodes in NODES.values() for alias in nodes]
 KINDS = pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mysql"])
 
@@ -143,7 +145,6 @@ def test_poolstatus__shows_busy_workers_from_outside_and_no_killed_one(
 # -- its demo ----------------------------------------------------------------
 
 
-@pytest.mark.harness
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
 def test_demo__leaves_nothing_behind_when_stopped(signum: signal.Signals, tmp_path: Path) -> None:
     demo = subprocess.Popen(

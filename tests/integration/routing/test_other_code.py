@@ -145,9 +145,10 @@ def test_all_of_a_transaction__is_on_the_primary_under_a_chosen_alias() -> None:
             Tag.objects.create(name="inner")
             transaction.on_commit(lambda: ran.append("never"), using=alias)
             raise ZeroDivisionError
-        sid = transaction.savepoint(using=alias)
+        connection = transaction.get_connection(alias)
+        sid = connection.savepoint()
         Tag.objects.create(name="savepoint")
-        transaction.savepoint_rollback(sid, using=alias)
+        connection.savepoint_rollback(sid)
         transaction.on_commit(lambda: ran.append(exists("outer")), using=alias)
         seen = Tag.objects.using(alias).filter(name__in=["outer", "inner", "savepoint"])
         assert [tag.name for tag in seen] == ["outer"]

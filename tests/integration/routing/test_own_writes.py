@@ -16,7 +16,7 @@ from django.db import connection, connections, router, transaction
 from django.db.models import F
 from psycopg import sql as psycopg_sql
 
-from django_poolrouter import scope, using_replica
+from django_poolrouter import pools, scope, using_replica
 from django_poolrouter.process.registry import registry
 from django_poolrouter.routing import Scope, carry, current_scope
 from tests.support.databases import configured
@@ -181,6 +181,8 @@ def test_copy__from_a_replica_that_is_down_is_made_elsewhere(use: Any) -> None:
         count = Author.objects.filter(name="mine").count()
     with scope():
         alias = router.db_for_read(Author)
+        connections.close_all()
+        pools[alias].clear()  # an idle connection would be sent the COPY, which is not repeated
         shop.servers.signal(alias, signal.SIGKILL)
         try:
             assert count_copied() == count

@@ -230,11 +230,13 @@ def test_poolcheck__tells_who_answers(host: Host) -> None:
     Path(host.environment["NAME"]).touch()
     done = host.run("poolcheck")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [line.split()[:2] for line in done.stdout.splitlines()[1:]] == [
+    *table, on_requests = done.stdout.splitlines()[1:]
+    assert [line.split()[:2] for line in table] == [
         ["default", "primary"],
         ["unopened", "replica"],
         ["unpooled", "standalone"],
     ]
+    assert on_requests.startswith('default: UNSAFE_METHODS is "primary"')
 
 
 def test_poolcheck__exits_with_1_when_one_does_not_answer(host: Host) -> None:
