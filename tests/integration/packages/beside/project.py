@@ -38,8 +38,10 @@ class Site:
             DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
             ALLOWED_HOSTS=["testserver"],
             USE_TZ=True,
-            # Its hundred migrations make nothing that the tests need.
-            MIGRATION_MODULES=dict.fromkeys(("taggit", "wagtailcore")),
+            STATIC_URL="static/",  # wagtail wants it
+            # Its hundred migrations make nothing that the tests need.  The tables that it refers
+            # to are made in the same way.
+            MIGRATION_MODULES=dict.fromkeys(("auth", "contenttypes", "taggit", "wagtailcore")),
             **order["settings"],
         )
         django.setup()
