@@ -20,10 +20,10 @@ except PackageNotFoundError:
 CHANGES = ["add", "move", "delete", "delete-moved"]
 TREES = ["mptt", "treebeard", "wagtail"]
 REMEDIED = [f"{change} in atomic" for change in CHANGES]
+# What treebeard before 7 does with the node as it was read, although it has moved meanwhile.
+OLD_NODES = {("treebeard", "delete-moved")} if VERSION < (7,) else set()
 # It sends SQL of its own to the database that the node came from, and computes with what it has
 # read there before.
-OLD_NODES = {("treebeard", "delete-moved")} if VERSION < (7,) else set()
-"""What treebeard before 7 does with the node as it was read, although it has moved meanwhile."""
 REFUSED = {("mptt", "move"), ("mptt", "delete"), ("mptt", "delete-moved")}
 
 
