@@ -18,11 +18,16 @@ def nanoseconds(work: Callable[[], object], times: int) -> float:
 def compare(
     contestants: Mapping[str, Callable[[], float]], rounds: int = 7
 ) -> dict[str, list[float]]:
-    """Ask each contestant once in each round; returns the answers of all rounds."""
+    """Ask each contestant once in each round; returns the answers of all rounds.
+
+    The order is turned around each time: the first of a round may have an advantage.
+    """
     answers: dict[str, list[float]] = {name: [] for name in contestants}
+    order = list(contestants.items())
     for _ in range(rounds):
-        for name, ask in contestants.items():
+        for name, ask in order:
             answers[name].append(ask())
+        order.reverse()
     return answers
 
 
@@ -35,4 +40,4 @@ def verdict(what: str, value: float, limit: float, *, at_least: bool = False) ->
     """Return a line that says whether a figure is within its limit."""
     holds = value >= limit if at_least else value <= limit
     sign = ">=" if at_least else "<="
-    return f"{'ok  ' if holds else 'MISS'}  {what}: {value:.2f} (wanted {sign} {limit:g})"
+    return f"{'ok  ' if holds else 'MISS'}  {what}: {value:.3f} (wanted {sign} {limit:g})"

@@ -21,7 +21,7 @@ POOL = {"pool_size": 4, "max_overflow": 0, "pool_pre_ping": False}
 TENANTS = "tests.integration.packages.backends.tenants"
 # An ORM statement of 300 characters, roughly.
 COLUMNS = "title subtitle author_name publisher_name price published_on pages isbn rating".split()  # noqa: SIM905
-ROUNDS, CYCLES = 60, 200
+ROUNDS, CYCLES = 150, 200
 
 Figures = dict[str, list[float]]
 
