@@ -157,7 +157,7 @@ def routed(using: Any = None) -> Any:
     """Restore the usual rules for reads, where something else keeps them on the primary.
 
     Those are requests that are not safe, as UNSAFE_METHODS says, and ``using_primary()`` or
-    ``using_replica()`` around the block.  Positions, pins and transactions are obeyed as ever.
+    ``using_replica()`` around the block.  Positions, pins and transactions still count.
 
     It is a context manager and a decorator, for sync and async code, bare or called.
 

@@ -1,4 +1,4 @@
-"""Finds the command that would run if this package had none of that name."""
+"""Finds the command that would run if this package had none of that name, and adds to it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 
 from django.apps import apps
 from django.core.management import find_commands, load_command_class
+
+from ..router import using_primary
+from .refuse_replica import refuse_replica
 
 
 def command_behind(name: str) -> Any:
@@ -21,3 +24,21 @@ def command_behind(name: str) -> Any:
         if name in find_commands(str(Path(config.path) / "management")):
             return type(load_command_class(config.name, name))
     return type(load_command_class("django.core", name))
+
+
+class RefusesReplica:
+    """Lets a command refuse replicas."""
+
+    def handle(self, *args: Any, **options: Any) -> Any:
+        """Refuse a replica, or do what the command behind does."""
+        refuse_replica(using=options["database"])
+        return super().handle(*args, **options)  # type: ignore[misc]  # of the command behind
+
+
+class ReadsPrimary:
+    """Lets all reads of a command go to primaries, because no replica has a new table at once."""
+
+    @using_primary
+    def handle(self, *args: Any, **options: Any) -> Any:
+        """Do what the command behind does."""
+        return super().handle(*args, **options)  # type: ignore[misc]  # of the command behind

@@ -17,8 +17,9 @@ LIMIT = 10.0
 class Site:
     """Django, set up as the test's order says.
 
-    The order has ``databases``, ``apps``, ``settings``, ``lag``, ``what`` the script shall do, and
-    in ``servers`` how to reach the primary and the replicas as their superuser.
+    The order has the keys ``databases``, ``apps``, ``settings`` and ``lag``.  ``what`` tells the
+    script what to do.  ``servers`` says how to reach the primary and the replicas as their
+    superuser.
     """
 
     def __init__(self) -> None:
